@@ -1,0 +1,181 @@
+"""The recurrent state as a layer of a transformers `Cache`.
+
+`DynamicCache(config=model.config)` and `StaticCache(config=model.config, ...)` build these layers by the
+configuration's `layer_types`. A layer's state is `(h,)` for Elman and GRU and `(h, c)` for LSTM, each of shape
+(batch, width), where width is `directions * hidden_size`; the last layer of a stack with residual or highway
+connections also keeps its last output, so that a chunk of padding alone still knows it.
+
+Exact roll-back (`crop`) needs the states of past steps: they are recorded once `activate_past_recording` was called.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, DynamicCache
+
+# Recorded steps that `crop` leaves in place. An assistant decodes one token a forward and is rolled back over several.
+KEPT_HISTORY = 64
+
+
+class RnnCacheLayer(CacheLayerMixin):
+    """State of one recurrent layer, the number of tokens read, and an exact roll-back."""
+
+    _layer_type = "rnn"  # registers the class for DynamicCache
+    is_compileable = True
+    is_croppable = True
+    supports_early_init = False
+
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.states: list[Tensor] = []
+        self.cumulative_length = torch.tensor(0, dtype=torch.long)  # an int would recompile at each step
+        self.record_past = False
+        self.history: list[list[Tensor]] = []  # the state before the recorded steps, then one entry a step
+        self._writable = False  # whether `states` are buffers of this layer, to be written in place
+
+    @property
+    def state(self) -> tuple[Tensor, ...] | None:
+        """The state, or None before the first step."""
+        return tuple(self.states) if self.is_initialized else None
+
+    def lazy_initialization(self, *states: Tensor) -> None:
+        self.dtype, self.device = states[0].dtype, states[0].device
+        if not self._can_write(states):
+            self.states = [torch.zeros_like(s) for s in states]
+            self._writable = True
+        self.cumulative_length = self.cumulative_length.to(self.device)
+        if not torch.compiler.is_compiling():
+            for tensor in (*self.states, self.cumulative_length):
+                torch._dynamo.mark_static_address(tensor)
+        self.is_initialized = True
+
+    def _can_write(self, states: Sequence[Tensor]) -> bool:
+        if not self._writable or len(states) != len(self.states):
+            return False
+        if any(s.is_inference() for s in self.states) and not torch.is_inference_mode_enabled():
+            return False
+        return all(a.shape == b.shape and a.device == b.device for a, b in zip(self.states, states, strict=True))
+
+    def update(
+        self, states: Sequence[Tensor], num_tokens: int, steps: list[list[Tensor]] | None = None, **kwargs
+    ) -> tuple[Tensor, ...]:
+        """Takes the state after `num_tokens` more steps; `steps` holds the state after each one (for recording).
+
+        Where a gradient is wanted the tensors are kept as they are, graph included: truncating backpropagation is the
+        caller's business (`detach_`). At inference they are copied into fixed buffers, which compiled code relies on.
+        """
+        if self.record_past and steps is not None:
+            if not self.history:
+                before = self.states if self.is_initialized else [torch.zeros_like(s) for s in states]
+                self.history = [[s.clone() for s in before]]
+            self.history.extend(steps)
+        if torch.is_grad_enabled() and any(s.requires_grad for s in states):
+            self.lazy_initialization(*states)
+            self.states, self._writable = list(states), False
+        else:
+            if not self.is_initialized or not self._can_write(states):
+                self.lazy_initialization(*states)
+            for old, new in zip(self.states, states, strict=True):
+                old.copy_(new)
+        self.cumulative_length.add_(num_tokens)
+        return tuple(self.states)
+
+    @property
+    def batch_size(self) -> int:
+        return self.states[0].shape[0] if self.is_initialized else -1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length + int(self.get_seq_length()), 0
+
+    def get_seq_length(self) -> Tensor | int:
+        return self.cumulative_length if self.is_initialized else 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def reset(self) -> None:
+        # The next step starts from the model's initial state; the buffers stay, as compiled code knows their address.
+        self.is_initialized = False
+        self.cumulative_length.zero_()
+        self.history = []
+
+    def _replace(self, change) -> None:
+        self.states = [change(s) for s in self.states]
+        self.history = [[change(s) for s in step] for step in self.history]
+        self._writable = False
+
+    def offload(self) -> None:
+        self._replace(lambda s: s.to("cpu", non_blocking=True))
+
+    def prefetch(self) -> None:
+        if self.is_initialized and self.states[0].device != self.device:
+            self._replace(lambda s: s.to(self.device, non_blocking=True))
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        self._replace(lambda s: s.index_select(0, beam_idx.to(s.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        self._replace(lambda s: s.repeat_interleave(repeats, dim=0))
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self._replace(lambda s: s[indices, ...])
+
+    def detach_(self) -> None:
+        """Cuts the graph: the state is the same, gradients no longer flow through it."""
+        self._replace(Tensor.detach)
+
+    def activate_past_recording(self) -> None:
+        self.record_past = True
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Rolls `-tokens_to_remove` recorded steps back, exactly.
+
+        Raises:
+            RuntimeError: more steps than were recorded, or a positive number (an absolute length elsewhere).
+        """
+        if tokens_to_remove > 0:
+            raise RuntimeError(f"crop takes a negative number of tokens to remove; got {tokens_to_remove}")
+        steps = -int(tokens_to_remove)
+        if steps:
+            if len(self.history) <= steps:
+                recorded = max(len(self.history) - 1, 0)
+                raise RuntimeError(
+                    f"cannot roll {steps} tokens back: {recorded} were recorded "
+                    "(call activate_past_recording() on the cache before the steps to be rolled back)"
+                )
+            self.states = [s.clone() for s in self.history[-1 - steps]]
+            self._writable = False
+            self.cumulative_length.sub_(steps)
+            self.history = self.history[: len(self.history) - steps]
+        self.history = self.history[-KEPT_HISTORY:]
+
+
+STATIC_LAYER_TYPE_MAPPING["rnn"] = RnnCacheLayer
+
+
+def new_cache(config, states: Sequence[Sequence[Tensor]] | None = None) -> DynamicCache:
+    """A `DynamicCache` for a model of this configuration, empty or holding one state a layer.
+
+    Args:
+        config: the model's configuration.
+        states: for each layer `(h,)` or `(h, c)`, each of shape (batch, directions * hidden size of that layer): the
+            initial state that a caller wants to pass.
+
+    Raises:
+        ValueError: not one state a layer.
+    """
+    cache = DynamicCache(config=config)
+    if states is not None:
+        if len(states) != len(cache.layers):
+            raise ValueError(f"states must hold one state for each of {len(cache.layers)} layers; got {len(states)}")
+        for layer, state in zip(cache.layers, states, strict=True):
+            layer.update(tuple(state), num_tokens=0)
+    return cache
+
+
+def detach_(cache: Cache) -> Cache:
+    """Detaches every layer's state from the graph, in place: one step of truncated backpropagation through time."""
+    for layer in cache.layers:
+        layer.detach_()
+    return cache

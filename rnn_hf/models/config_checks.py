@@ -1,0 +1,189 @@
+"""Checks that every family's configuration shares: all problems at once, each with value, allowed set and cure.
+
+A configuration class states its rules in `field_rules`; `checked_config` runs them before anything is stored, and
+`PreTrainedModel` constructors run them again before anything is allocated.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+# Beyond this a configuration is taken for a mistake: 2 billion parameters are 8 GB in f32.
+MAX_PARAMETERS = 2_000_000_000
+
+# What transformers itself hands to a configuration's constructor beside the declared fields.
+_TRANSFORMERS_KEYS = {
+    "_attn_implementation_internal",
+    "_commit_hash",
+    "_experts_implementation_internal",
+    "_name_or_path",
+    "attn_implementation",
+    "auto_map",
+    "experts_implementation",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "tie_last_hidden_states",
+    "torch_dtype",
+}
+
+Rule = Callable[[Any], str | None]  # value -> what is allowed, or None where the value is
+
+
+def suggestion(value: object, allowed: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` for the allowed name nearest to `value`, or an empty string."""
+    near = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def one_of(*allowed: str) -> Rule:
+    """The value is one of these names."""
+
+    def rule(value: Any) -> str | None:
+        if isinstance(value, str) and value in allowed:
+            return None
+        return f"one of {', '.join(allowed)}; got {value!r}{suggestion(value, allowed)}"
+
+    return rule
+
+
+def integer(low: int, high: int = 10**9, optional: bool = False) -> Rule:
+    """A whole number in [low, high]; with `optional`, None as well."""
+
+    def rule(value: Any) -> str | None:
+        if value is None and optional:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return None
+        return f"a whole number from {low} to {high}{' or None' if optional else ''}; got {value!r}"
+
+    return rule
+
+
+def number(low: float, high: float, open_above: bool = False) -> Rule:
+    """A finite number in [low, high], or [low, high) with `open_above`."""
+
+    def rule(value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if is_number and low <= value and (value < high or (value == high and not open_above)):
+            return None
+        return f"a number from {low:g} to {'below ' if open_above else ''}{high:g}; got {value!r}"
+
+    return rule
+
+
+def boolean(value: Any) -> str | None:
+    """True or False."""
+    return None if isinstance(value, bool) else f"true or false; got {value!r}"
+
+
+def token_ids(value: Any) -> str | None:
+    """A token id, a list of them (several ends of text), or None."""
+    ids = value if isinstance(value, list) else [value]
+    ok = all(i is None or (isinstance(i, int) and not isinstance(i, bool)) for i in ids)
+    return None if ok else f"a token id or None; got {value!r}"
+
+
+def field_problems(config_class: type, values: dict[str, Any]) -> list[str]:
+    """Every value that its field's rule refuses."""
+    found = {name: rule(values[name]) for name, rule in config_class.field_rules.items() if name in values}
+    return [f"{name} must be {problem}" for name, problem in found.items() if problem]
+
+
+def unknown_keys(config_class: type, keys: Iterable[str]) -> list[str]:
+    """Those of `keys` that neither the family nor transformers declares."""
+    known = {f.name for f in fields(config_class)} | _TRANSFORMERS_KEYS
+    return [key for key in keys if key not in known]
+
+
+def refuse(config_class: type, problems: list[str]) -> None:
+    """Raises one ValueError that lists `problems`, if there are any."""
+    if problems:
+        raise ValueError(f"{config_class.__name__}: " + "; ".join(problems))
+
+
+def checked_config(config_class: type) -> type:
+    """Class decorator in the place of `@strict`: refuses unknown keys and every value outside its field's rule.
+
+    Raises:
+        ValueError: one error for all problems, at construction. Loading a `config.json` (`from_dict`) keeps unknown
+            keys with a warning instead: a newer release may have written them.
+    """
+    config_class = strict(config_class)
+    strict_init = config_class.__init__
+
+    def __init__(self, **kwargs):
+        own = [*sorted(config_class.field_rules), "num_labels", "id2label", "label2id", "problem_type"]
+        problems = [
+            f"unknown key {key!r}{suggestion(key, own)}; the keys are {', '.join(own)}"
+            for key in unknown_keys(config_class, kwargs)
+        ]
+        refuse(config_class, problems + field_problems(config_class, kwargs) + _label_problems(kwargs))
+        try:
+            strict_init(self, **kwargs)
+        except StrictDataclassError as error:  # a field that transformers declares
+            raise ValueError(f"{config_class.__name__}: {error}") from error
+        self.check()
+
+    config_class.__init__ = __init__
+    return config_class
+
+
+def _label_problems(values: dict[str, Any]) -> list[str]:
+    problems = []
+    num_labels, id2label = values.get("num_labels"), values.get("id2label")
+    if num_labels is not None and (problem := integer(1, 10**6)(num_labels)):
+        problems.append(f"num_labels must be {problem}")
+    kinds = ("regression", "single_label_classification", "multi_label_classification")
+    if values.get("problem_type") is not None and (problem := one_of(*kinds)(values["problem_type"])):
+        problems.append(f"problem_type must be {problem}")
+    for name in ("id2label", "label2id"):
+        if values.get(name) is not None and not isinstance(values[name], dict):
+            problems.append(f"{name} must be a mapping or None; got {values[name]!r}")
+    if isinstance(id2label, dict) and num_labels is not None and len(id2label) != num_labels:
+        problems.append(f"num_labels must be {len(id2label)}, the length of id2label; got {num_labels!r}")
+    return problems
+
+
+class CheckedConfig(PreTrainedConfig):
+    """What the configurations of all families share beside their fields."""
+
+    field_rules = {}
+
+    def cross_problems(self) -> list[str]:
+        """Problems between fields, once each field alone is right. Families override it."""
+        return []
+
+    def check(self) -> None:
+        """Raises one ValueError that lists every field whose value is not allowed."""
+        problems = field_problems(type(self), {name: getattr(self, name) for name in self.field_rules})
+        refuse(type(self), problems or self.cross_problems())
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """As in transformers; keys that this release does not know are kept, with a warning."""
+        unknown = {key: config_dict[key] for key in unknown_keys(cls, config_dict)}
+        known = {key: value for key, value in config_dict.items() if key not in unknown}
+        try:
+            loaded = super().from_dict(known, **kwargs)
+        except StrictDataclassError as error:
+            raise ValueError(f"{cls.__name__}: {error}") from error
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        if unknown:
+            logger.warning(
+                f"{cls.__name__}: kept keys of config.json that this release does not know: {', '.join(unknown)}"
+            )
+            for key, value in unknown.items():
+                setattr(config, key, value)
+        config.check()
+        return loaded

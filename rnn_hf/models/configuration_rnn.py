@@ -1,0 +1,176 @@
+"""`RnnConfig`: Elman, GRU and LSTM networks, stacked, bidirectional, residual or highway, for every head."""
+
+from .config_checks import (
+    MAX_PARAMETERS,
+    CheckedConfig,
+    boolean,
+    checked_config,
+    integer,
+    number,
+    one_of,
+    token_ids,
+)
+
+GATES = {"elman": 1, "gru": 3, "lstm": 4}  # blocks of rows in weight_ih and weight_hh, as in torch.nn
+
+_dropout = number(0.0, 1.0, open_above=True)
+
+
+@checked_config
+class RnnConfig(CheckedConfig):
+    r"""
+    Configuration of [`RnnModel`] and its heads. Sizes are numbers of features; dropouts are probabilities in [0, 1).
+
+    Args:
+        vocab_size (`int`, defaults to 10000): Number of tokens.
+        embedding_size (`int`, defaults to 256): Width of a token's vector. The first layer reads it directly.
+        hidden_size (`int`, defaults to 256):
+            Width of a layer **per direction**: a bidirectional layer puts out twice as much.
+        last_hidden_size (`int`, *optional*, defaults to `hidden_size`):
+            Width of the last layer per direction. AWD-LSTM's 400 -> 1150 -> 1150 -> 400 (Merity et al. 2018) is
+            `embedding_size=400, hidden_size=1150, last_hidden_size=400, num_hidden_layers=3`.
+        num_hidden_layers (`int`, defaults to 1): Recurrent layers.
+        cell_type (`str`, defaults to `"lstm"`):
+            `"elman"` (Elman 1990), `"gru"` (Cho et al. 2014, in torch's form) or `"lstm"` (Hochreiter & Schmidhuber
+            1997 with the forget gate of Gers et al. 2000).
+        nonlinearity (`str`, defaults to `"tanh"`): `"tanh"` or `"relu"`, for `cell_type="elman"` alone.
+        bidirectional (`bool`, defaults to `False`): Also read the text backwards. Not for language models.
+        layer_connection (`str`, defaults to `"none"`):
+            How a layer's input joins its output: `"none"`, `"residual"` (`y = F(x) + x`) or `"highway"`
+            (`y = g F(x) + (1 - g) x` with `g = sigmoid(W x + b)`, Srivastava et al. 2015; `b` starts at -2, so that a
+            new layer carries most of its input through). Where the widths of `x` and `F(x)` differ, a linear
+            projection without bias stands on the path of `x`.
+        initial_state (`str`, defaults to `"zeros"`):
+            `"zeros"` or `"learned"` (one trained state a layer). A caller's `past_key_values` goes before either.
+        layer_norm (`bool`, defaults to `False`):
+            Normalise each layer's input (Ba et al. 2016), and the last layer's output.
+        layer_norm_eps (`float`, defaults to 1e-5): Added to the variance.
+        pooling (`str`, defaults to `"last"`):
+            How a text becomes one vector: `"last"` (each direction's final output), `"mean"`, `"max"`, `"concat"`
+            (last, max and mean side by side, Howard & Ruder 2018) or `"attention"` (Yang et al. 2016). Only real
+            tokens count.
+        tie_word_embeddings (`bool`, defaults to `False`):
+            Share the embedding with the language-modelling head (Press & Wolf 2017, Inan et al. 2017). Where the last
+            layer is not `embedding_size` wide, a projection without bias stands between them.
+        embedding_dropout (`float`, defaults to 0.0): Drops whole words of the vocabulary (Gal & Ghahramani 2016).
+        input_dropout (`float`, defaults to 0.0): Drops features of the embedded input; one mask a sequence (locked).
+        hidden_dropout (`float`, defaults to 0.0): The same between layers.
+        output_dropout (`float`, defaults to 0.0):
+            The same on the last layer's output; in a classifier, on the pooled vector.
+        weight_dropout (`float`, defaults to 0.0): DropConnect on the recurrent weights (Merity et al. 2018).
+        initializer_range (`float`, defaults to 0.1):
+            Embeddings and heads start uniformly in [-initializer_range, initializer_range].
+        use_cache (`bool`, defaults to `True`): Return the recurrent state as `past_key_values`.
+        pad_token_id, bos_token_id, eos_token_id (`int`, *optional*): Ids of the special tokens.
+
+    Raises:
+        ValueError: one error that lists every problem: unknown keys (with the nearest right one), values outside
+            their allowed set, and sizes that add up to more than 2 billion parameters.
+    """
+
+    model_type = "rnn"
+    keys_to_ignore_at_inference = ["past_key_values"]
+
+    vocab_size: int = 10_000
+    embedding_size: int = 256
+    hidden_size: int = 256
+    last_hidden_size: int | None = None
+    num_hidden_layers: int = 1
+    cell_type: str = "lstm"
+    nonlinearity: str = "tanh"
+    bidirectional: bool = False
+    layer_connection: str = "none"
+    initial_state: str = "zeros"
+    layer_norm: bool = False
+    layer_norm_eps: float = 1e-5
+    pooling: str = "last"
+    tie_word_embeddings: bool = False
+    embedding_dropout: float | int = 0.0
+    input_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    output_dropout: float | int = 0.0
+    weight_dropout: float | int = 0.0
+    initializer_range: float | int = 0.1
+    use_cache: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    field_rules = {
+        "vocab_size": integer(1),
+        "embedding_size": integer(1),
+        "hidden_size": integer(1),
+        "last_hidden_size": integer(1, optional=True),
+        "num_hidden_layers": integer(1, 1000),
+        "cell_type": one_of(*GATES),
+        "nonlinearity": one_of("tanh", "relu"),
+        "bidirectional": boolean,
+        "layer_connection": one_of("none", "residual", "highway"),
+        "initial_state": one_of("zeros", "learned"),
+        "layer_norm": boolean,
+        "layer_norm_eps": number(1e-12, 1.0),
+        "pooling": one_of("last", "mean", "max", "concat", "attention"),
+        "tie_word_embeddings": boolean,
+        "embedding_dropout": _dropout,
+        "input_dropout": _dropout,
+        "hidden_dropout": _dropout,
+        "output_dropout": _dropout,
+        "weight_dropout": _dropout,
+        "initializer_range": number(0.0, 10.0),
+        "use_cache": boolean,
+        "pad_token_id": token_ids,
+        "bos_token_id": token_ids,
+        "eos_token_id": token_ids,
+    }
+
+    def cross_problems(self) -> list[str]:
+        problems = []
+        if self.nonlinearity != "tanh" and self.cell_type != "elman":
+            problems.append(f"nonlinearity={self.nonlinearity!r} is for cell_type='elman'; got {self.cell_type!r}")
+        if self.num_parameters > MAX_PARAMETERS:
+            problems.append(
+                f"vocab_size={self.vocab_size}, embedding_size={self.embedding_size}, hidden_size={self.hidden_size}, "
+                f"last_hidden_size={self.last_hidden_size}, num_hidden_layers={self.num_hidden_layers} make "
+                f"{self.num_parameters:.1e} parameters, more than {MAX_PARAMETERS:.1e}: lower them"
+            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            ids = getattr(self, name)
+            for token_id in ids if isinstance(ids, list) else [ids]:
+                if token_id is not None and not 0 <= token_id < self.vocab_size:
+                    problems.append(f"{name} must be from 0 to {self.vocab_size - 1} (vocab_size - 1); got {token_id}")
+        return problems
+
+    @property
+    def directions(self) -> int:
+        """2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def layer_sizes(self) -> list[tuple[int, int]]:
+        """(width of the input, hidden size per direction) of each layer."""
+        hidden = [self.hidden_size] * (self.num_hidden_layers - 1) + [self.last_hidden_size or self.hidden_size]
+        return list(zip([self.embedding_size] + [h * self.directions for h in hidden[:-1]], hidden, strict=True))
+
+    @property
+    def output_size(self) -> int:
+        """Width of `last_hidden_state`: the last layer's, over all directions."""
+        return self.layer_sizes[-1][1] * self.directions
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the network with a full language-modelling head, biases left out."""
+        gates = GATES[self.cell_type]
+        layers = sum(self.directions * gates * h * (i + h) for i, h in self.layer_sizes)
+        paths = sum(2 * i * h * self.directions for i, h in self.layer_sizes) * (self.layer_connection != "none")
+        return self.vocab_size * (self.embedding_size + self.output_size) + layers + paths
+
+    # A property, so not saved: `DynamicCache(config=...)` and `StaticCache(config=...)` find the cache layer by it.
+    @property
+    def layer_types(self) -> list[str]:
+        return ["rnn"] * self.num_hidden_layers
+
+    def validate_layer_type(self):
+        """Replaces transformers' check, whose allowed types are attention's."""
+
+
+__all__ = ["GATES", "RnnConfig"]

@@ -1,0 +1,665 @@
+"""Elman, GRU and LSTM networks for text: encoder, language model, sequence and token classifiers.
+
+The road of a batch: ids -> embedding (word dropout, locked input dropout) -> a stack of `RnnLayer` with locked dropout
+between -> optional final norm -> locked output dropout -> a head. The recurrent state goes in and comes out as
+`past_key_values`; the model keeps none. Padding on any side, and any split into calls, leave the numbers as they are.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import initialization as init
+from transformers.cache_utils import Cache
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
+)
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, can_return_tuple, is_tracing
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .cache import new_cache
+from .configuration_rnn import RnnConfig
+from .heads import cross_entropy, linear_cross_entropy
+from .pooling import WIDTHS, Pooler
+from .rnn_layers import HIGHWAY_BIAS, HighwayGate, LockedDropout, Padding, RecurrentWeights, RnnLayer
+
+# Saved with the code (`save_pretrained(..., include_code=True)`), a folder opens through each of these without rnn-hf.
+AUTO_MAP = {
+    "AutoConfig": "configuration_rnn.RnnConfig",
+    "AutoModel": "modeling_rnn.RnnModel",
+    "AutoModelForCausalLM": "modeling_rnn.RnnForCausalLM",
+    "AutoModelForSequenceClassification": "modeling_rnn.RnnForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_rnn.RnnForTokenClassification",
+}
+
+
+@dataclass
+class TextScore:
+    """Log-probabilities of one text under a language model, in nats.
+
+    `log_probs[i]` is log p(tokens[i] | tokens[:i]); by the chain rule their sum is the text's log-probability. The
+    last token is the end of the text, the first one is conditioned on the beginning-of-text token.
+    """
+
+    text: str
+    tokens: list[str]
+    log_probs: Tensor  # [len(tokens)]
+
+    @property
+    def total(self) -> float:
+        """log p(text), in nats."""
+        return float(self.log_probs.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean negative log-probability per token."""
+        return math.exp(-self.total / len(self.tokens))
+
+
+class RnnPreTrainedModel(PreTrainedModel):
+    """Weights, loading and saving that all heads share."""
+
+    config_class = RnnConfig
+    config: RnnConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["RnnLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": RnnLayer}
+    _is_stateful = False  # `crop` rolls the state back exactly, so assisted decoding is allowed
+    _head_keys: tuple[str, ...] = ()  # parameters that may be new when an encoder of another task is loaded
+
+    def __init__(self, config: RnnConfig, *args, **kwargs):
+        config.check()  # fields may have been set since the configuration was made; nothing is allocated yet
+        super().__init__(config, *args, **kwargs)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        span = self.config.initializer_range
+        if isinstance(module, RecurrentWeights):
+            module.init_weights(self.config.cell_type)
+        elif isinstance(module, nn.Embedding):
+            init.uniform_(module.weight, -span, span)
+            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                module.weight[module.padding_idx] = 0
+        elif isinstance(module, RnnLayer):
+            if module.initial_state is not None:
+                init.zeros_(module.initial_state)
+        elif isinstance(module, nn.Linear):
+            if module is self.get_output_embeddings() or module is getattr(self, "score", None):
+                init.uniform_(module.weight, -span, span)
+            else:
+                init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.constant_(module.bias, HIGHWAY_BIAS if isinstance(module, HighwayGate) else 0.0)
+        else:
+            super()._init_weights(module)
+
+    @staticmethod
+    def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
+        """The mask of the steps at hand: there is no attention to the past, whose padding the state has skipped."""
+        if attention_mask is None or attention_mask.ndim != 2 or inputs_embeds.shape[1] == 1:
+            return None
+        return attention_mask[:, -inputs_embeds.shape[1] :].contiguous()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """As in transformers, but strict.
+
+        Only safetensors are read, shard paths stay inside the folder, every shape must be equal and no key may be
+        missing, but those of a head that the checkpoint was not trained with: that head is new, and the same under one
+        seed. An explicit `state_dict=`, `ignore_mismatched_sizes=True` or `config=`-only call behaves as in
+        transformers.
+
+        Raises:
+            OSError: no such folder or repository, or no safetensors in it.
+            ValueError: missing keys, shapes that differ, paths outside the folder, `use_safetensors=False`.
+        """
+        return_info = kwargs.pop("output_loading_info", False)
+        explicit = kwargs.get("state_dict") is not None
+        ignore_sizes = kwargs.pop("ignore_mismatched_sizes", False)
+        if not explicit and pretrained_model_name_or_path is not None:
+            if kwargs.setdefault("use_safetensors", True) is not True:
+                raise ValueError("use_safetensors must be True: pickled weights can run code and are not read")
+            _check_shard_paths(Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or ""))
+        try:
+            # Sizes are checked below: transformers' own error leaves their names to a table in the log.
+            model, info = super().from_pretrained(
+                pretrained_model_name_or_path,
+                *model_args,
+                ignore_mismatched_sizes=ignore_sizes or not explicit,
+                output_loading_info=True,
+                **kwargs,
+            )
+        except SafetensorError as error:
+            raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
+        if not explicit and not ignore_sizes:
+            model._check_loaded(info, pretrained_model_name_or_path)
+        return (model, info) if return_info else model
+
+    def _check_loaded(self, info: dict, source) -> None:
+        sizes = [
+            f"{name} is {tuple(there)}, not {tuple(here)}" for name, there, here in sorted(info["mismatched_keys"])
+        ]
+        if sizes:
+            raise ValueError(
+                f"{type(self).__name__} from {source}: sizes differ from the configuration's: {'; '.join(sizes)}. "
+                "Take the configuration that was saved with the weights, or pass ignore_mismatched_sizes=True"
+            )
+        missing = set(info["missing_keys"])
+        saved_as = self.config.architectures or []
+        head = {key for key in self.state_dict() if key.startswith(self._head_keys)} if self._head_keys else set()
+        head -= set(self.all_tied_weights_keys)
+        # A head is new as a whole, and only where the checkpoint was saved by another class.
+        if head and head <= missing and type(self).__name__ not in saved_as:
+            missing -= head
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} from {source}: the checkpoint lacks {', '.join(sorted(missing))}. "
+                "Take a complete checkpoint, or pass state_dict= to load what there is"
+            )
+
+    def save_pretrained(self, save_directory, *args, include_code: bool = False, **kwargs):
+        """As in transformers.
+
+        Args:
+            include_code: also write the modelling files, so that the folder opens with `trust_remote_code=True` where
+                rnn-hf is not installed, through every Auto class of the family.
+        """
+        own_map = getattr(self.config, "auto_map", None)
+        if include_code or self._auto_class is not None:
+            self.config.auto_map = dict(AUTO_MAP)
+        elif own_map is not None:
+            del self.config.auto_map  # it would name files that this folder will not hold
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+            if include_code and self._auto_class is None:
+                custom_object_save(self, save_directory)
+        finally:
+            if own_map is not None:
+                self.config.auto_map = own_map
+            elif hasattr(self.config, "auto_map"):
+                del self.config.auto_map
+
+    def load_torch_rnn(self, state_dict: dict[str, Tensor]) -> None:
+        """Takes the weights of an `nn.LSTM`, `nn.GRU` or `nn.RNN` of the same depth, directions and sizes.
+
+        Args:
+            state_dict: its `state_dict()`: keys `weight_ih_l{k}[_reverse]` and so on, as torch names them.
+
+        Raises:
+            ValueError: keys missing or left over, or shapes that differ (all of them are listed).
+        """
+        ours = {}
+        for k, layer in enumerate(self.base_model.layers):
+            for name, parameter in layer.rnn.named_parameters():
+                ours[name.replace("_l0", f"_l{k}")] = parameter
+        problems = [f"no {name}" for name in ours.keys() - state_dict.keys()]
+        problems += [f"{name} has no place here" for name in state_dict.keys() - ours.keys()]
+        for name in ours.keys() & state_dict.keys():
+            if ours[name].shape != state_dict[name].shape:
+                problems.append(f"{name} is {tuple(state_dict[name].shape)}, not {tuple(ours[name].shape)}")
+        if problems:
+            raise ValueError("load_torch_rnn: " + "; ".join(sorted(problems)))
+        with torch.no_grad():
+            for name, parameter in ours.items():
+                parameter.copy_(state_dict[name])
+
+    @torch.no_grad()
+    def encode(self, texts: str | Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = 32) -> Tensor:
+        """One vector a text, by the configuration's pooling.
+
+        Args:
+            texts: one text or several.
+            tokenizer: the model's tokenizer.
+            batch_size: texts run at once; texts of like length are batched together.
+
+        Returns:
+            (number of texts, width), on the model's device. `width` is `config.output_size`, times 3 for `concat`.
+
+        Raises:
+            ValueError: no text, a text without a token, or `pooling="attention"` on a model without a trained pooler.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        pooler = getattr(self, "pooler", None)
+        if pooler is None:
+            if self.config.pooling == "attention":
+                raise ValueError(
+                    f"pooling='attention' has trained weights, which {type(self).__name__} does not hold; "
+                    "load RnnForSequenceClassification, or set config.pooling to last, mean, max or concat"
+                )
+            pooler = Pooler(self.config.pooling, self.config.output_size, self.config.directions)
+        ids = _token_ids(texts, tokenizer)
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        pooled = [None] * len(ids)
+        was_training = self.training
+        self.eval()
+        try:
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                batch = _pad([ids[i] for i in rows], self.device)
+                hidden = self.base_model(**batch, use_cache=False).last_hidden_state
+                for i, vector in zip(rows, pooler(hidden, batch["attention_mask"].bool()), strict=True):
+                    pooled[i] = vector
+        finally:
+            self.train(was_training)
+        return torch.stack(pooled)
+
+
+class RnnModel(RnnPreTrainedModel):
+    """The encoder: embedding and recurrent layers."""
+
+    def __init__(self, config: RnnConfig):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
+        self.input_dropout = LockedDropout(config.input_dropout)
+        self.layers = nn.ModuleList(RnnLayer(config, i) for i in range(config.num_hidden_layers))
+        self.hidden_dropout = LockedDropout(config.hidden_dropout)
+        self.norm = nn.LayerNorm(config.output_size, eps=config.layer_norm_eps) if config.layer_norm else None
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        r"""
+        Args:
+            input_ids (`torch.LongTensor` of shape `(batch, time)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(batch, time)` or `(batch, past + time)`, *optional*):
+                1 at real tokens, 0 at padding, which may stand anywhere: the state skips it.
+            past_key_values (`Cache`, *optional*):
+                The state before the first token; updated in place and returned. `new_cache(config, states)` makes one
+                from tensors. A bidirectional model takes it as initial state and returns both directions' final one.
+            inputs_embeds (`torch.Tensor` of shape `(batch, time, embedding_size)`, *optional*): In place of ids.
+            use_cache (`bool`, *optional*): Return the state; bidirectional models do only if one was passed.
+
+        Returns:
+            `last_hidden_state` (`torch.Tensor` of shape `(batch, time, config.output_size)`): at a padded step it
+            repeats the row's latest real one (the carried state's, or zeros, where there was none).
+
+        Raises:
+            ValueError: not exactly one of ids and embeddings; an empty batch or text; an id outside the vocabulary; a
+                mask or a state of another shape.
+        """
+        embedded = self._embed(input_ids, inputs_embeds)
+        batch, time, _ = embedded.shape
+        mask = _step_mask(attention_mask, batch, time)
+        padding = None
+        if mask is not None and not is_tracing(mask):
+            mask = None if bool(mask.all()) else mask
+            padding = None if mask is None else Padding.of(mask)
+        if past_key_values is None and use_cache and not self.config.bidirectional:
+            past_key_values = new_cache(self.config)
+
+        hidden = self.input_dropout(embedded)
+        for i, layer in enumerate(self.layers):
+            cache = None if past_key_values is None else past_key_values.layers[i]
+            state = None if cache is None else self._checked(cache.state, i, batch)
+            record = cache is not None and cache.record_past and not self.config.bidirectional
+            hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
+            if cache is not None:
+                cache.update(state, time, steps=steps)
+            if i < len(self.layers) - 1:
+                hidden = self.hidden_dropout(hidden)
+        if self.norm is not None:
+            hidden = self.norm(hidden)
+        return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=past_key_values)
+
+    def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given.ndim != (2 if inputs_embeds is None else 3):
+            axes = "batch, time" if inputs_embeds is None else "batch, time, features"
+            raise ValueError(f"the input must be of shape ({axes}); got {tuple(given.shape)}")
+        if not is_tracing(given) and 0 in given.shape:
+            raise ValueError(
+                f"an input of shape {tuple(given.shape)} holds no token: give at least one text and one token "
+                "(to generate from nothing, start with bos_token_id)"
+            )
+        if inputs_embeds is not None:
+            return inputs_embeds
+        try:
+            embedded = self.embed_tokens(input_ids)
+        except IndexError as error:
+            low, high, size = int(input_ids.min()), int(input_ids.max()), self.embed_tokens.num_embeddings
+            raise ValueError(f"token ids must be from 0 to {size - 1}; got {low if low < 0 else high}") from error
+        p = self.config.embedding_dropout
+        if self.training and p > 0:  # whole words, the same ones all over the batch
+            kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), p)
+            embedded = embedded * kept[input_ids][..., None]
+        return embedded
+
+    def _checked(self, state, layer: int, batch: int):
+        if state is None or is_tracing(state[0]):
+            return state
+        expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
+        count = self.layers[layer].num_states + self.layers[layer].carries_output
+        if len(state) != count or any(s.shape != expected for s in state):
+            raise ValueError(
+                f"past_key_values of layer {layer} must hold {count} tensors of shape {expected}; "
+                f"got {[tuple(s.shape) for s in state]}: it belongs to another model or batch"
+            )
+        return state
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        self.embed_tokens = value
+
+
+class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
+    """A language model: the next token's distribution at each step."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+    _head_keys = ("lm_head.", "projection.")
+
+    def __init__(self, config: RnnConfig):
+        if config.bidirectional:
+            raise ValueError(
+                "bidirectional must be false for RnnForCausalLM: a language model cannot see the tokens it predicts"
+            )
+        super().__init__(config)
+        self.model = RnnModel(config)
+        self.output_dropout = LockedDropout(config.output_dropout)
+        width = config.output_size
+        self.projection = None
+        if config.tie_word_embeddings and width != config.embedding_size:
+            self.projection = nn.Linear(width, config.embedding_size, bias=False)
+            width = config.embedding_size
+        self.lm_head = nn.Linear(width, config.vocab_size)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        shift_labels: Tensor | None = None,
+        skip_logits: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        r"""
+        Args:
+            input_ids, attention_mask, past_key_values, inputs_embeds, use_cache: as in [`RnnModel`].
+            labels (`torch.LongTensor` of shape `(batch, time)`, *optional*):
+                Usually the ids themselves: step t is scored on `labels[:, t + 1]`, the last step on nothing. -100 is
+                not scored.
+            shift_labels (`torch.LongTensor` of shape `(batch, time)`, *optional*):
+                The target of each step, in place of `labels`, so that consecutive chunks of a stream lose none.
+            logits_to_keep (`int` or `torch.Tensor`): Steps whose logits are wanted; 0 for all.
+            skip_logits (`bool`, *optional*):
+                Do not return logits. Default: in training, where targets are given; the loss is then computed without
+                ever holding `(batch * time, vocab_size)` numbers.
+            num_items_in_batch (`int`, *optional*): Divides the loss in place of the number of scored tokens.
+
+        Returns:
+            `loss` (mean nats per scored token), `logits` (`torch.Tensor` of shape `(batch, time, vocab_size)`),
+            `past_key_values`.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden = self.output_dropout(outputs.last_hidden_state)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        if labels is not None and shift_labels is None:
+            shift_labels = F.pad(labels, (0, 1), value=-100)[:, 1:]
+        if skip_logits is None:
+            skip_logits = self.training and shift_labels is not None and not torch.compiler.is_compiling()
+        logits = None if skip_logits else self.lm_head(slice_logits_to_keep(hidden, logits_to_keep))
+        loss = None
+        if shift_labels is not None:
+            if shift_labels.shape != hidden.shape[:2]:
+                raise ValueError(f"labels must be of shape {tuple(hidden.shape[:2])}; got {tuple(shift_labels.shape)}")
+            if logits is not None and logits.shape[:2] == shift_labels.shape:
+                loss = cross_entropy(logits, shift_labels, num_items_in_batch)
+            else:
+                loss = linear_cross_entropy(
+                    hidden, self.lm_head.weight, self.lm_head.bias, shift_labels, num_items_in_batch
+                )
+        return CausalLMOutputWithPast(
+            loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
+        )
+
+    @torch.no_grad()
+    def score(
+        self, texts: str | Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = 32
+    ) -> list[TextScore]:
+        """Log-probability of each token of each text, its end included.
+
+        Args:
+            texts: one text or several.
+            tokenizer: the model's tokenizer, with a beginning-of-text and an end-of-text token.
+            batch_size: texts run at once.
+
+        Raises:
+            ValueError: no text, a text without a token, or a tokenizer without those two tokens.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
+            raise ValueError("score needs a tokenizer with bos_token (read before the text) and eos_token (its end)")
+        ids = [[*row, tokenizer.eos_token_id] for row in _token_ids(texts, tokenizer)]
+        scores = []
+        was_training = self.training
+        self.eval()
+        try:
+            for start in range(0, len(ids), batch_size):
+                rows = ids[start : start + batch_size]
+                batch = _pad([[tokenizer.bos_token_id, *row[:-1]] for row in rows], self.device)
+                logits = self(**batch, use_cache=False).logits.float()
+                for text, row, row_logits in zip(texts[start:], rows, logits, strict=False):
+                    log_probs = row_logits[: len(row)].log_softmax(-1)
+                    picked = log_probs.gather(-1, torch.tensor(row, device=logits.device)[:, None])[:, 0]
+                    scores.append(TextScore(text, tokenizer.convert_ids_to_tokens(row), picked.cpu()))
+        finally:
+            self.train(was_training)
+        return scores
+
+
+class RnnForSequenceClassification(RnnPreTrainedModel):
+    """One label, several, or a number for a text (`config.problem_type`, else by the labels given)."""
+
+    _head_keys = ("pooler.", "score.")
+
+    def __init__(self, config: RnnConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = RnnModel(config)
+        self.pooler = Pooler(config.pooling, config.output_size, config.directions)
+        self.dropout = nn.Dropout(config.output_dropout)
+        self.score = nn.Linear(config.output_size * WIDTHS[config.pooling], config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutputWithPast:
+        r"""
+        Args:
+            input_ids, attention_mask, past_key_values, inputs_embeds, use_cache: as in [`RnnModel`]. Without a mask,
+                `pad_token_id` is taken for padding.
+            labels (*optional*): `(batch,)` class ids; `(batch, num_labels)` of 0. and 1. for several labels;
+                `(batch,)` or `(batch, num_labels)` numbers for regression.
+
+        Returns:
+            `loss`, `logits` (`torch.Tensor` of shape `(batch, num_labels)`).
+        """
+        attention_mask = _mask_or_padding(self.config, input_ids, attention_mask)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=bool(use_cache),  # a pooled vector has no continuation: only on request
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        mask = _step_mask(attention_mask, *hidden.shape[:2])
+        if mask is None:
+            mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+        logits = self.score(self.dropout(self.pooler(hidden, mask)))
+        loss = None
+        if labels is not None:
+            _check_labels(labels, logits, self.config)
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+        return SequenceClassifierOutputWithPast(
+            loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
+        )
+
+
+class RnnForTokenClassification(RnnPreTrainedModel):
+    """A label for each token: part-of-speech tags, named entities."""
+
+    _head_keys = ("score.",)
+
+    def __init__(self, config: RnnConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.model = RnnModel(config)
+        self.dropout = LockedDropout(config.output_dropout)
+        self.score = nn.Linear(config.output_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        r"""
+        Args:
+            input_ids, attention_mask, inputs_embeds: as in [`RnnForSequenceClassification`].
+            labels (`torch.LongTensor` of shape `(batch, time)`, *optional*): -100 is not scored.
+
+        Returns:
+            `loss`, `logits` (`torch.Tensor` of shape `(batch, time, num_labels)`).
+        """
+        attention_mask = _mask_or_padding(self.config, input_ids, attention_mask)
+        kwargs["use_cache"] = False
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
+        logits = self.score(self.dropout(outputs.last_hidden_state))
+        loss = None if labels is None else self.loss_function(logits, labels, self.config)
+        return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+def _step_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | None:
+    """(batch, time) bool: the part of the mask that belongs to the steps at hand."""
+    if attention_mask is None:
+        return None
+    if not is_tracing(attention_mask):
+        shape = tuple(attention_mask.shape)
+        if attention_mask.ndim != 2 or shape[0] != batch or shape[1] < time:
+            raise ValueError(f"attention_mask must be of shape ({batch}, {time}) or longer in time; got {shape}")
+    return attention_mask[:, -time:].bool()
+
+
+def _mask_or_padding(config: RnnConfig, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
+    if attention_mask is None and input_ids is not None and config.pad_token_id is not None:
+        return input_ids.ne(config.pad_token_id)
+    return attention_mask
+
+
+def _check_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> None:
+    batch, num_labels = logits.shape
+    allowed = [(batch,), (batch, 1), (batch, num_labels)]
+    if tuple(labels.shape) not in allowed:
+        raise ValueError(f"labels must be of shape {allowed[0]} or {allowed[2]}; got {tuple(labels.shape)}")
+    single = config.problem_type == "single_label_classification" or (
+        config.problem_type is None and num_labels > 1 and not labels.is_floating_point() and labels.ndim == 1
+    )
+    if single and labels.device.type == "cpu" and not is_tracing(labels):
+        wrong = labels[(labels != -100) & ((labels < 0) | (labels >= num_labels))]
+        if len(wrong):
+            raise ValueError(f"labels must be from 0 to {num_labels - 1} (num_labels - 1); got {int(wrong[0])}")
+
+
+def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    if not texts:
+        raise ValueError("no text was given: give at least one")
+    ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    for text, row in zip(texts, ids, strict=True):
+        if not row:
+            raise ValueError(f"text {text!r} holds no token: give a text that is not empty")
+    return ids
+
+
+def _pad(rows: Iterable[list[int]], device) -> dict[str, Tensor]:
+    rows = [torch.tensor(row, device=device) for row in rows]
+    mask = [torch.ones_like(row) for row in rows]
+    pad: Callable = nn.utils.rnn.pad_sequence
+    return {"input_ids": pad(rows, batch_first=True), "attention_mask": pad(mask, batch_first=True)}
+
+
+def _damaged(source: Path, error: SafetensorError) -> str:
+    """Names the file at fault, where the weights are local."""
+    for file in sorted(source.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except SafetensorError:
+            return f"{file} is damaged or incomplete ({error}): fetch or save it again"
+    return f"the weights of {source} are damaged or incomplete ({error}): fetch or save them again"
+
+
+def _check_shard_paths(folder: Path) -> None:
+    """A local index may only name files that stand in its own folder."""
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    if index.is_file():
+        for shard in set(json.loads(index.read_text())["weight_map"].values()):
+            if Path(shard).name != shard:
+                raise ValueError(f"{index} names a shard outside its folder: {shard!r}")
+
+
+__all__ = [
+    "RnnForCausalLM",
+    "RnnForSequenceClassification",
+    "RnnForTokenClassification",
+    "RnnModel",
+    "RnnPreTrainedModel",
+    "TextScore",
+]

@@ -1,0 +1,62 @@
+"""From one vector a token to one vector a text, over real tokens only."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+# The reading of `pooling`: how many times the width of a token's vector the pooled one has.
+WIDTHS = {"last": 1, "mean": 1, "max": 1, "concat": 3, "attention": 1}
+
+
+def pool_last(hidden: Tensor, mask: Tensor, directions: int = 1) -> Tensor:
+    """Each direction's output after it read the whole text: at the last real token for the first half of the
+    features, at the first one for the second half of a bidirectional layer."""
+    steps = torch.arange(hidden.shape[1], device=hidden.device)
+    last = torch.where(mask, steps, -1).amax(1)
+    first = torch.where(mask, steps, hidden.shape[1]).amin(1)
+    parts = []
+    for part, at in zip(hidden.chunk(directions, -1), (last, first), strict=False):
+        index = at.clamp(0, hidden.shape[1] - 1)[:, None, None].expand(-1, -1, part.shape[-1])
+        parts.append(part.gather(1, index)[:, 0])
+    return torch.cat(parts, -1) * mask.any(1, keepdim=True)
+
+
+def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real tokens."""
+    weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
+    return torch.einsum("bt,btf->bf", weights.to(hidden.dtype), hidden.masked_fill(~mask[..., None], 0))
+
+
+def pool_max(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Largest value of each feature over real tokens."""
+    values = hidden.masked_fill(~mask[..., None], torch.finfo(hidden.dtype).min).amax(1)
+    return values * mask.any(1, keepdim=True)
+
+
+class Pooler(nn.Module):
+    """Hidden states (batch, time, features), mask (batch, time) bool -> (batch, `WIDTHS[pooling]` * features).
+
+    A row without a real token gives zeros.
+    """
+
+    def __init__(self, pooling: str, features: int, directions: int):
+        super().__init__()
+        self.pooling, self.directions = pooling, directions
+        if pooling == "attention":
+            # Yang et al. 2016, eq. 5-7: weights softmax(u . tanh(W h + b)) over the text's tokens
+            self.projection = nn.Linear(features, features)
+            self.query = nn.Linear(features, 1, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "last":
+            return pool_last(hidden, mask, self.directions)
+        if self.pooling == "mean":
+            return pool_mean(hidden, mask)
+        if self.pooling == "max":
+            return pool_max(hidden, mask)
+        if self.pooling == "concat":
+            last = pool_last(hidden, mask, self.directions)
+            return torch.cat([last, pool_max(hidden, mask), pool_mean(hidden, mask)], -1)
+        scores = self.query(torch.tanh(self.projection(hidden)))[..., 0]
+        weights = F.softmax(scores.float().masked_fill(~mask, torch.finfo(torch.float32).min), -1) * mask
+        return torch.einsum("bt,btf->bf", weights.to(hidden.dtype), hidden.masked_fill(~mask[..., None], 0))

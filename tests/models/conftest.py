@@ -1,0 +1,41 @@
+"""Small random models of every shape, for the tests of floor 0."""
+
+import itertools
+
+import pytest
+import torch
+
+from rnn_hf import RnnConfig
+
+CELLS = ["elman", "gru", "lstm"]
+CONNECTIONS = ["none", "residual", "highway"]
+POOLINGS = ["last", "mean", "max", "concat", "attention"]
+SHAPES = list(itertools.product(CELLS, CONNECTIONS, [1, 3], [False, True]))
+
+
+def tiny_config(**fields) -> RnnConfig:
+    """A configuration whose layers all differ in width, so that a mistaken size cannot go unseen."""
+    defaults = {
+        "vocab_size": 41,
+        "embedding_size": 6,
+        "hidden_size": 7,
+        "last_hidden_size": 5,
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "eos_token_id": 2,
+    }
+    return RnnConfig(**{**defaults, **fields})
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def randomise(model):
+    """Biases and initial states away from zero: a test must not pass because they are."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "bias" in name or "initial_state" in name:
+                parameter.uniform_(-0.5, 0.5)
+    return model.eval()

@@ -1,0 +1,277 @@
+"""Saving and loading: strict, safe, seeded; and without rnn-hf where the code travels along."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
+
+from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
+from rnn_hf.models.modeling_rnn import AUTO_MAP
+
+from .conftest import CELLS, randomise, tiny_config
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+WEIGHTS = "model.safetensors"
+HEADS = {
+    AutoModel: RnnModel,
+    AutoModelForCausalLM: RnnForCausalLM,
+    AutoModelForSequenceClassification: RnnForSequenceClassification,
+    AutoModelForTokenClassification: RnnForTokenClassification,
+}
+
+
+def full_config(**fields):
+    return tiny_config(
+        **{
+            "num_hidden_layers": 2,
+            "layer_connection": "highway",
+            "initial_state": "learned",
+            "layer_norm": True,
+            **fields,
+        }
+    )
+
+
+def edit(folder, change):
+    tensors = load_file(folder / WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("auto", HEADS, ids=lambda c: c.__name__)
+@pytest.mark.parametrize("cell", CELLS)
+def test_auto_classes_round_trip(auto, cell, tmp_path):
+    model = randomise(HEADS[auto](full_config(cell_type=cell, num_labels=3, pooling="attention")))
+    model.save_pretrained(tmp_path)
+    again = auto.from_pretrained(tmp_path)
+    assert type(again) is HEADS[auto]
+    assert not again.training
+    torch.testing.assert_close(again(IDS)[0], model(IDS)[0], atol=0, rtol=0)
+    assert sorted(p.name for p in tmp_path.glob("*.py")) == []
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_tied_embeddings(tied, tmp_path):
+    """Tied: one tensor saved, with a projection where the widths differ; the file holds no second copy."""
+    model = randomise(RnnForCausalLM(full_config(tie_word_embeddings=tied)))
+    model.save_pretrained(tmp_path)
+    assert ("lm_head.weight" in load_file(tmp_path / WEIGHTS)) is not tied
+    again = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert (again.lm_head.weight is again.model.embed_tokens.weight) is tied
+    assert (again.projection is not None) is tied
+    torch.testing.assert_close(again(IDS).logits, model(IDS).logits, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cls", [RnnForCausalLM, RnnForSequenceClassification], ids=lambda c: c.__name__)
+def test_each_missing_tensor_is_refused(cls, cell, tmp_path):
+    randomise(cls(full_config(cell_type=cell, pooling="attention"))).save_pretrained(tmp_path)
+    whole = load_file(tmp_path / WEIGHTS)
+    assert len(whole) > 10
+    for name in whole:
+        save_file({k: v for k, v in whole.items() if k != name}, tmp_path / WEIGHTS, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=f"the checkpoint lacks {name}"):
+            cls.from_pretrained(tmp_path)
+
+
+def test_a_new_head_is_seeded_and_an_old_one_is_kept(tmp_path):
+    """A language model's encoder in a classifier: the head is new, the same under one seed, and finite."""
+    lm = randomise(RnnForCausalLM(full_config()))
+    lm.save_pretrained(tmp_path)
+    heads = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        model = RnnForSequenceClassification.from_pretrained(tmp_path, num_labels=3, pooling="concat")
+        torch.testing.assert_close(model.model.state_dict(), lm.model.state_dict(), atol=0, rtol=0)
+        assert all(p.isfinite().all() for p in model.parameters())
+        heads.append(model.score.weight)
+    assert heads[0].shape == (3, 3 * 5)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    assert heads[0].abs().max() > 0
+
+
+def test_half_a_head_is_refused(tmp_path):
+    randomise(RnnForTokenClassification(full_config())).save_pretrained(tmp_path)
+    edit(tmp_path, lambda t: t.pop("score.bias"))
+    with pytest.raises(ValueError, match=r"lacks score\.bias"):
+        RnnForSequenceClassification.from_pretrained(tmp_path)
+
+
+def test_shapes_must_be_equal_unless_told(tmp_path):
+    RnnForCausalLM(full_config()).save_pretrained(tmp_path)
+    edit(tmp_path, lambda t: t.update({"lm_head.bias": torch.zeros(40)}))
+    with pytest.raises(ValueError, match=r"lm_head\.bias"):
+        RnnForCausalLM.from_pretrained(tmp_path)
+    model = RnnForCausalLM.from_pretrained(tmp_path, ignore_mismatched_sizes=True)
+    assert model.lm_head.bias.shape == (41,)
+
+
+def test_an_explicit_state_dict_is_loaded_as_in_transformers(tmp_path):
+    model = RnnForCausalLM(full_config())
+    model.save_pretrained(tmp_path)
+    part = {"lm_head.bias": torch.arange(41.0)}
+    again = RnnForCausalLM.from_pretrained(None, config=model.config, state_dict=part)
+    assert torch.equal(again.lm_head.bias, part["lm_head.bias"])
+    assert all(p.isfinite().all() for p in again.parameters())
+
+
+def test_pickles_are_not_read(tmp_path):
+    """A .bin whose unpickling would run code: refused, not run."""
+    model = RnnForCausalLM(full_config())
+    model.config.save_pretrained(tmp_path)
+
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    torch.save({"x": Bomb()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        RnnForCausalLM.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="use_safetensors must be True"):
+        RnnForCausalLM.from_pretrained(tmp_path, use_safetensors=False)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("shard", ["../model.safetensors", "/etc/model.safetensors", "a/../../model.safetensors"])
+def test_shards_stay_inside_the_folder(shard, tmp_path):
+    inside = tmp_path / "inside"
+    model = RnnForCausalLM(full_config())
+    model.save_pretrained(inside)
+    (inside / WEIGHTS).rename(tmp_path / WEIGHTS)
+    index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(tmp_path / WEIGHTS), shard)}
+    (inside / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="names a shard outside its folder"):
+        RnnForCausalLM.from_pretrained(inside)
+
+
+def test_sharded_folder(tmp_path):
+    model = randomise(RnnForCausalLM(full_config()))
+    model.save_pretrained(tmp_path, max_shard_size="2KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    torch.testing.assert_close(RnnForCausalLM.from_pretrained(tmp_path)(IDS).logits, model(IDS).logits, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"not a tensor"])
+def test_damaged_weights_are_refused(content, tmp_path):
+    RnnForCausalLM(full_config()).save_pretrained(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises((ValueError, OSError), match=WEIGHTS):
+        RnnForCausalLM.from_pretrained(tmp_path)
+
+
+def test_a_wrong_path_is_one_clear_error(tmp_path):
+    with pytest.raises(OSError, match="no_such_folder"):
+        RnnForCausalLM.from_pretrained(tmp_path / "no_such_folder")
+
+
+WITHOUT_RNN_HF = """
+import sys, importlib.abc
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "rnn_hf":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+import torch, transformers
+folder, out = sys.argv[1:]
+ids = torch.tensor([[5, 6, 7, 8]])
+results = {}
+for head in ("", "ForCausalLM", "ForSequenceClassification", "ForTokenClassification"):
+    auto = "AutoModel" + head
+    torch.manual_seed(3)
+    model = getattr(transformers, auto).from_pretrained(folder, trust_remote_code=True)
+    assert not any(m == "rnn_hf" or m.startswith("rnn_hf.") for m in sys.modules)
+    results[auto] = model(ids)[0]
+    if auto == "AutoModelForCausalLM":
+        results["generated"] = model.generate(ids, max_new_tokens=5, do_sample=False)
+        model.save_pretrained(folder + "/again")
+torch.save(results, out)
+"""
+
+
+def test_a_folder_with_its_code_opens_without_rnn_hf(tmp_path):
+    """Through every Auto class of the family, with the same numbers; and what is saved from there opens again."""
+    folder = tmp_path / "model"
+    model = randomise(RnnForCausalLM(full_config()))
+    model.save_pretrained(folder, include_code=True)
+    assert json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RNN_HF, str(folder), str(tmp_path / "out.pt")],
+        env=environment, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    results = torch.load(tmp_path / "out.pt", weights_only=True)
+    torch.testing.assert_close(results["AutoModelForCausalLM"], model(IDS).logits, atol=0, rtol=0)
+    torch.testing.assert_close(results["AutoModel"], model.model(IDS).last_hidden_state, atol=0, rtol=0)
+    assert torch.equal(results["generated"], model.generate(IDS, max_new_tokens=5, do_sample=False))
+    torch.manual_seed(3)
+    expected = RnnForSequenceClassification.from_pretrained(folder)(IDS).logits
+    torch.testing.assert_close(results["AutoModelForSequenceClassification"], expected, atol=0, rtol=0)
+    again = json.loads((folder / "again" / "config.json").read_text())["auto_map"]
+    assert again.keys() == AUTO_MAP.keys()
+    for reference in again.values():
+        assert (folder / "again" / f"{reference.split('.')[0]}.py").is_file()
+
+
+def test_the_local_class_wins_and_leaves_no_stale_map(tmp_path):
+    RnnForCausalLM(full_config()).save_pretrained(tmp_path / "a", include_code=True)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a", trust_remote_code=True)
+    assert type(model) is RnnForCausalLM
+    model.save_pretrained(tmp_path / "b")
+    assert "auto_map" not in json.loads((tmp_path / "b" / "config.json").read_text())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_initial_weights(cell):
+    """Every parameter is drawn, recurrent weights orthogonal gate by gate, an LSTM's forget gate open."""
+    model = RnnForSequenceClassification(full_config(cell_type=cell, hidden_size=8, bidirectional=True))
+    assert all(p.isfinite().all() and p.abs().max() < 10 for p in model.parameters())
+    rnn = model.model.layers[0].rnn
+    for gate in rnn.weight_hh_l0_reverse.split(8):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(8), atol=1e-5, rtol=0)
+    bias = rnn.bias_ih_l0.detach().clone()
+    if cell == "lstm":
+        assert (bias[8:16] == 1).all()
+        bias[8:16] = 0
+    assert (bias == 0).all()
+    assert (model.model.layers[0].gate.bias == -2).all()
+    assert (model.model.embed_tokens.weight[0] == 0).all()
+    assert 0.05 < model.model.embed_tokens.weight.abs().max() <= 0.1
+
+
+def test_resize_token_embeddings():
+    for tied in (False, True):
+        model = randomise(RnnForCausalLM(full_config(tie_word_embeddings=tied)))
+        before = model(IDS).logits
+        model.resize_token_embeddings(50)
+        after = model(IDS).logits
+        assert after.shape[-1] == model.config.vocab_size == model.lm_head.bias.shape[0] == 50
+        torch.testing.assert_close(after[..., :41], before)
+        assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
+
+
+def test_bfloat16(tmp_path):
+    model = randomise(RnnForCausalLM(full_config()))
+    model.save_pretrained(tmp_path)
+    half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    mask = torch.tensor([[0, 1, 1, 1]])
+    for kwargs in ({}, {"attention_mask": mask}):
+        out = half(IDS, **kwargs).logits
+        assert out.dtype == torch.bfloat16
+        torch.testing.assert_close(out[:, 1:].float(), model(IDS, **kwargs).logits[:, 1:], atol=0.05, rtol=0)
+    loss = half.train()(IDS, labels=IDS).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert half.generate(IDS, max_new_tokens=3, do_sample=False).shape == (1, 7)

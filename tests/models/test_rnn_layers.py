@@ -1,0 +1,295 @@
+"""Cells against torch.nn, fast paths against the equations, padding and chunks invisible."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnModel
+from rnn_hf.models.cache import detach_, new_cache
+from rnn_hf.models.rnn_layers import Padding, RnnLayer
+
+from .conftest import CELLS, CONNECTIONS, POOLINGS, SHAPES, randomise, tiny_config
+
+TORCH_RNN = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@pytest.mark.parametrize(("cell", "depth", "bidirectional"), itertools.product(CELLS, [1, 3], [False, True]))
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_weights_interchange_with_torch(cell, depth, bidirectional, nonlinearity):
+    """An nn.LSTM/GRU/RNN state dict loads into ours and gives equal outputs, final states and gradients."""
+    if nonlinearity == "relu" and cell != "elman":
+        pytest.skip("relu is an option of the Elman cell alone")
+    extra = {"nonlinearity": nonlinearity} if cell == "elman" else {}
+    theirs = TORCH_RNN[cell](6, 7, depth, bidirectional=bidirectional, batch_first=True, **extra)
+    config = tiny_config(
+        cell_type=cell, num_hidden_layers=depth, bidirectional=bidirectional, last_hidden_size=None, **extra
+    )
+    ours = RnnModel(config).train()
+    ours.load_torch_rnn(theirs.state_dict())
+    x = torch.randn(4, 9, 6)
+    x1, x2 = x.clone().requires_grad_(), x.clone().requires_grad_()
+    cache = new_cache(config)
+    out1 = ours(inputs_embeds=x1, past_key_values=cache).last_hidden_state
+    out2, states = theirs(x2)
+    torch.testing.assert_close(out1, out2, atol=1e-6, rtol=0)
+    states = states if cell == "lstm" else (states,)
+    for i, layer in enumerate(cache.layers):
+        for mine, their in zip(layer.state, states, strict=True):
+            per_layer = their.unflatten(0, (depth, -1))[i]  # [directions, batch, hidden]
+            torch.testing.assert_close(mine, torch.cat(list(per_layer), -1), atol=1e-6, rtol=0)
+    weight = torch.randn_like(out1)
+    (out1 * weight).sum().backward()
+    (out2 * weight).sum().backward()
+    torch.testing.assert_close(x1.grad, x2.grad, atol=1e-5, rtol=1e-5)
+    for i, layer in enumerate(ours.layers):
+        for name, parameter in layer.rnn.named_parameters():
+            their = getattr(theirs, name.replace("_l0", f"_l{i}"))
+            torch.testing.assert_close(parameter.grad, their.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_load_torch_rnn_lists_every_difference():
+    model = RnnModel(tiny_config(num_hidden_layers=1, last_hidden_size=None))
+    with pytest.raises(ValueError, match=r"weight_hh_l0 is \(32, 8\), not \(28, 7\).*weight_hh_l1 has no place here"):
+        model.load_torch_rnn(nn.LSTM(6, 8, 2).state_dict())
+
+
+def make_layer(cell, connection, bidirectional, layer_norm, initial_state):
+    config = tiny_config(
+        cell_type=cell,
+        layer_connection=connection,
+        bidirectional=bidirectional,
+        layer_norm=layer_norm,
+        initial_state=initial_state,
+    )
+    layer = RnnLayer(config, 0).double()
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.uniform_(-0.7, 0.7)
+    return layer
+
+
+MASKS = torch.tensor(
+    [[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]]
+).bool()
+
+
+@pytest.mark.parametrize(("cell", "connection", "bidirectional"), itertools.product(CELLS, CONNECTIONS, [False, True]))
+@pytest.mark.parametrize("initial_state", ["zeros", "learned"])
+@pytest.mark.parametrize("masked", ["none", "right", "any"])
+def test_fast_paths_equal_the_equations(cell, connection, bidirectional, initial_state, masked):
+    """Fused (plain and padded) and scan against the step-by-step equations: outputs, states, gradients, in f64."""
+    layer = make_layer(cell, connection, bidirectional, layer_norm=True, initial_state=initial_state)
+    mask = {"none": None, "right": MASKS[:2], "any": MASKS}[masked]
+    batch = 3 if mask is None else len(mask)
+    base = torch.randn(batch, 6, 6, dtype=torch.float64)
+    width = layer.hidden_size * layer.directions
+    given = tuple(
+        torch.randn(batch, width, dtype=torch.float64) for _ in range(layer.num_states + layer.carries_output)
+    )
+    probe = torch.randn(batch, 6, width, dtype=torch.float64)
+    if bidirectional and mask is not None:
+        probe = probe * mask[..., None]  # what a bidirectional layer puts out at padding has no meaning
+
+    def run(path, state):
+        x = base.clone().requires_grad_()
+        padding = Padding.of(mask) if mask is not None and path == "fused" else None
+        if path == "equations":
+            out, final = step_by_step(layer, x, state, mask)
+        elif path == "scan":
+            out, final = scan(layer, x, state, mask)
+        else:
+            out, final, _ = layer(x, state, mask, padding, True)
+        layer.zero_grad()
+        loss = (out * probe).sum() + sum(s.sin().sum() for s in final)
+        loss.backward()
+        return out.detach() * (probe != 0), final, x.grad, {n: p.grad for n, p in layer.named_parameters()}
+
+    for state in (None, given):
+        expected = run("equations", state)
+        for path in ("fused", "scan"):
+            torch.testing.assert_close(run(path, state), expected, atol=1e-12, rtol=0, msg=f"{path}")
+
+
+def with_path(layer, chosen, x, state, mask):
+    """Runs the layer's forward with every path replaced by `chosen`."""
+    layer._fused = lambda x, state, weights: chosen(x, state, mask, weights)[:2]
+    try:
+        return layer(x, state, mask, None, True)[:2]
+    finally:
+        del layer._fused
+
+
+def step_by_step(layer, x, state, mask):
+    return with_path(layer, layer._step_by_step, x, state, mask)
+
+
+def scan(layer, x, state, mask):
+    return with_path(layer, layer._scan, x, state, mask)
+
+
+def padded_variants(lengths, width):
+    """Masks with the same number of real tokens a row: left, right and scattered padding."""
+    steps = torch.arange(width)
+    right = steps < lengths[:, None]
+    left = steps >= width - lengths[:, None]
+    holes = torch.zeros(len(lengths), width, dtype=torch.bool)
+    for i, n in enumerate(lengths):
+        holes[i, torch.randperm(width)[:n]] = True
+    return {"right": right, "left": left, "holes": holes}
+
+
+def fill(mask, rows):
+    ids = torch.randint(3, 41, mask.shape)  # padding holds ids that would be seen if they were read
+    for i, row in enumerate(rows):
+        ids[i, mask[i]] = row
+    return ids
+
+
+@pytest.mark.parametrize(("cell", "connection", "depth", "bidirectional"), SHAPES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+def test_padding_is_invisible(cell, connection, depth, bidirectional, dtype, tolerance):
+    """A padded row gives the numbers of the row alone: hidden states and final state."""
+    layer_norm = dtype == torch.float64  # it divides by the spread of 5 features, and so magnifies f32's last bit
+    config = tiny_config(
+        cell_type=cell, layer_connection=connection, num_hidden_layers=depth, bidirectional=bidirectional,
+        initial_state="learned", layer_norm=layer_norm,
+    )  # fmt: skip
+    model = randomise(RnnModel(config)).to(dtype)
+    lengths = torch.tensor([1, 4, 9, 6])
+    rows = [torch.randint(3, 41, (n,)) for n in lengths]
+    with torch.no_grad():
+        alone = [model(row[None], past_key_values=new_cache(config)) for row in rows]
+        for mask in padded_variants(lengths, 11).values():
+            out = model(fill(mask, rows), mask.long(), past_key_values=new_cache(config))
+            for i, single in enumerate(alone):
+                torch.testing.assert_close(
+                    out.last_hidden_state[i, mask[i]], single.last_hidden_state[0], atol=tolerance, rtol=0
+                )
+                for batched, one in zip(out.past_key_values.layers, single.past_key_values.layers, strict=True):
+                    for a, b in zip(batched.state, one.state, strict=True):
+                        torch.testing.assert_close(a[i], b[0], atol=tolerance, rtol=0)
+                if not bidirectional:  # the last step of a padded prompt is what generate() reads
+                    final = out.last_hidden_state[i, -1]
+                    torch.testing.assert_close(final, single.last_hidden_state[0, -1], atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("cell", "pooling", "bidirectional"), itertools.product(CELLS, POOLINGS, [False, True]))
+def test_padding_is_invisible_to_every_pooling(cell, pooling, bidirectional):
+    config = tiny_config(
+        cell_type=cell, pooling=pooling, num_hidden_layers=2, bidirectional=bidirectional, num_labels=3
+    )
+    model = randomise(RnnForSequenceClassification(config)).double()
+    lengths = torch.tensor([1, 4, 9, 6])
+    rows = [torch.randint(3, 41, (n,)) for n in lengths]
+    with torch.no_grad():
+        alone = torch.cat([model(row[None]).logits for row in rows])
+        for mask in padded_variants(lengths, 11).values():
+            torch.testing.assert_close(model(fill(mask, rows), mask).logits, alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_do_not_see_padding(cell):
+    config = tiny_config(cell_type=cell, bidirectional=True, num_hidden_layers=2, num_labels=3, pooling="concat")
+    model = randomise(RnnForSequenceClassification(config)).double()
+    lengths = torch.tensor([2, 5])
+    rows = [torch.randint(3, 41, (n,)) for n in lengths]
+    labels = torch.tensor([0, 2])
+
+    def gradients(losses):
+        model.zero_grad()
+        (sum(losses) / len(losses)).backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters()}
+
+    alone = gradients([model(row[None], labels=label[None]).loss for row, label in zip(rows, labels, strict=True)])
+    mask = padded_variants(lengths, 8)["holes"]
+    together = gradients([model(fill(mask, rows), mask, labels=labels).loss])
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("cell", "connection", "depth"), itertools.product(CELLS, CONNECTIONS, [1, 3]))
+@pytest.mark.parametrize("padding", ["none", "right", "left", "holes"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
+def test_chunks_are_invisible(cell, connection, depth, padding, dtype, tolerance):
+    """Any split into calls with carried state gives the numbers of one call, also where a chunk is all padding."""
+    config = tiny_config(
+        cell_type=cell, layer_connection=connection, num_hidden_layers=depth, initial_state="learned",
+        layer_norm=dtype == torch.float64,
+    )  # fmt: skip
+    model = randomise(RnnForCausalLM(config)).to(dtype)
+    lengths = torch.tensor([3, 12, 7, 1])
+    ids = torch.randint(3, 41, (4, 12))
+    mask = torch.ones(4, 12).bool() if padding == "none" else padded_variants(lengths, 12)[padding]
+    with torch.no_grad():
+        whole = model(ids, mask)
+        for split in ([1] * 12, [5, 7], [4, 1, 4, 3], [11, 1]):
+            cache, parts, end = None, [], 0
+            for n in split:
+                end += n
+                out = model(ids[:, end - n : end], mask[:, :end], past_key_values=cache, use_cache=True)
+                cache = out.past_key_values
+                parts.append(out.logits)
+            seen = mask.cumsum(1) > 0  # before a row's first real token there is nothing to compare
+            torch.testing.assert_close(torch.cat(parts, 1)[seen], whole.logits[seen], atol=tolerance, rtol=0)
+            for a, b in zip(cache.layers, whole.past_key_values.layers, strict=True):
+                torch.testing.assert_close(a.state, b.state, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_truncated_backpropagation(cell):
+    """With the graph kept, chunks give the gradients of one call; detached, those of the definition."""
+    config = tiny_config(cell_type=cell, num_hidden_layers=2)
+    model = randomise(RnnForCausalLM(config)).double()
+    ids = torch.randint(3, 41, (3, 12))
+    targets = torch.randint(3, 41, (3, 12))
+
+    def gradients(cut: bool, split):
+        model.zero_grad()
+        cache, loss, end = new_cache(config), 0.0, 0
+        for n in split:
+            part = slice(end, end + n)
+            loss = loss + n / 12 * model(ids[:, part], shift_labels=targets[:, part], past_key_values=cache).loss
+            end += n
+            if cut:
+                detach_(cache)
+        loss.backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters()}
+
+    full = gradients(False, [12])
+    torch.testing.assert_close(gradients(False, [4, 4, 4]), full, atol=1e-10, rtol=0)
+    cut = gradients(True, [4, 4, 4])
+    assert max((cut[n] - full[n]).abs().max() for n in full) > 1e-4
+    # the definition: each chunk alone, from the constant state that the text before it leaves
+    model.zero_grad()
+    for start in (0, 4, 8):
+        with torch.no_grad():
+            cache = new_cache(config)
+            if start:
+                model(ids[:, :start], past_key_values=cache)
+        part = slice(start, start + 4)
+        (model(ids[:, part], shift_labels=targets[:, part], past_key_values=cache).loss / 3).backward()
+    torch.testing.assert_close({n: p.grad for n, p in model.named_parameters()}, cut, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("name", ["embedding", "input", "hidden", "output", "weight"])
+def test_each_dropout_drops(cell, name):
+    """In training the output changes from call to call, in evaluation it does not (a weight drop that does nothing
+    is a classic), and the expectation stays."""
+    field = {f"{name}_dropout": 0.4}
+    model = randomise(RnnForCausalLM(tiny_config(cell_type=cell, num_hidden_layers=2, **field)))
+    ids = torch.randint(3, 41, (4, 8))
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, model(ids).logits)
+        model.train()
+        assert not torch.allclose(model(ids).logits, model(ids).logits)
+
+
+def test_locked_dropout_keeps_one_mask_a_sequence():
+    from rnn_hf.models.rnn_layers import LockedDropout
+
+    out = LockedDropout(0.5).train()(torch.ones(3, 10, 20))
+    assert torch.equal(out, out[:, :1].expand(3, 10, 20))
+    assert set(out.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(out[0], out[1])
