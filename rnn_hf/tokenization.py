@@ -1,0 +1,249 @@
+"""Tokenizers trained on your own text: words, byte-level BPE, bytes, characters. Each is a `PreTrainedTokenizerFast`.
+
+Notable:
+- `<pad>` is 0, `<unk>` is 1, `<eos>` is 2 in every kind; `bos_token` is `<eos>` too: one token ends a text and begins
+  the next. Encoding adds none of them; whoever builds batches does.
+- No text yields `<pad>` or `<eos>`: written out, they are ordinary characters (`split_special_tokens=True`). The
+  literal `<unk>` is the unknown token only for `split="whitespace"`, where corpora such as WikiText write it.
+- BPE, byte and character decoding restores the text exactly; a character that training never saw becomes `<unk>`.
+- The same texts give the same ids in every run: equal counts are ordered by the token itself.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from .models.config_checks import boolean, integer, one_of, suggestion
+
+SPECIAL_TOKENS = ["<pad>", "<unk>", "<eos>"]
+BYTES = pre_tokenizers.ByteLevel.alphabet()  # the 256 characters that stand for bytes
+
+RULES = {
+    "vocab_size": integer(len(SPECIAL_TOKENS) + 1, optional=True),
+    "min_frequency": integer(1),
+    "lowercase": boolean,
+    "split": one_of("words", "whitespace"),
+    "padding_side": one_of("right", "left"),
+}
+
+# "don't" is one word; the possessive 's is its own, which frees 3 % of a 20,000-word review vocabulary.
+# "..." is one token, ")." two.
+WORDS = r"[^\W_]+(?:'(?!s\b)[^\W_]+)*|'s\b|([^\w\s]|_)\1*"
+SPACES_THAT_WORDS_DROP = r" (?=[.,!?;:%)\]}]|'s\b)|(?<=[(\[{]) "
+# Cut, they are found in no vocabulary. `<unk>` stays whole: it stands in the corpora that are split at white space.
+LITERAL_SPECIALS = r"<(?=(?:pad|eos)>)"
+
+
+def train_word_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int | None = None,
+    min_frequency: int = 1,
+    lowercase: bool = False,
+    split: str = "words",
+    padding_side: str = "right",
+) -> PreTrainedTokenizerFast:
+    """The most frequent words of `texts`; every other word is `<unk>`.
+
+    Args:
+        texts: any iterable of strings, read once.
+        vocab_size: the most tokens, the three special ones included; None keeps all.
+        min_frequency: words seen less often are left out.
+        lowercase: fold case first, here and in every later text.
+        split: "words" separates punctuation and reads a curly apostrophe as a straight one; decoding closes the spaces
+            before punctuation again, so the text is readable but not restored. "whitespace" is for text that is
+            tokenised already (Penn Treebank, WikiText): decoding gives the tokens joined by single spaces.
+        padding_side: "right" for classification, "left" for generation.
+
+    Raises ValueError for a value outside these, for an item that is not a string, and for texts without a word.
+    """
+    _check(
+        vocab_size=vocab_size, min_frequency=min_frequency, lowercase=lowercase, split=split, padding_side=padding_side
+    )
+    if split == "words":
+        normalizer = [normalizers.NFC(), normalizers.Replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")]
+        pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+        closing = [decoders.Replace(Regex(SPACES_THAT_WORDS_DROP), "")]
+    else:
+        normalizer, closing = [], []
+        literal_specials = pre_tokenizers.Split(Regex(LITERAL_SPECIALS), "isolated")
+        pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), literal_specials])
+    # WordPiece is the decoder that joins with spaces; no token starts with its continuation prefix, a newline.
+    joining = [decoders.WordPiece(prefix="\n", cleanup=False), decoders.Fuse()]
+    tokenizer = _word_level(
+        texts, pre_tokenizer, vocab_size, min_frequency, normalizer + [normalizers.Lowercase()] * lowercase
+    )
+    tokenizer.decoder = decoders.Sequence(joining + closing)
+    return _wrap(tokenizer, padding_side)
+
+
+def train_bpe_tokenizer(
+    texts: Iterable[str], vocab_size: int = 8000, min_frequency: int = 2, padding_side: str = "right"
+) -> PreTrainedTokenizerFast:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016; bytes as in GPT-2): no unknown tokens, exact decoding.
+
+    `vocab_size` counts the 3 special tokens and the 256 bytes, and is a ceiling: small texts give fewer merges. A pair
+    of tokens is merged if it was seen `min_frequency` times. The rest is as in `train_word_tokenizer`.
+    """
+    _check(vocab_size=vocab_size, min_frequency=min_frequency, padding_side=padding_side)
+    if problem := integer(len(SPECIAL_TOKENS) + len(BYTES))(vocab_size):
+        raise ValueError(f"vocab_size must be {problem}")
+    tokenizer = Tokenizer(models.BPE())
+    # GPT-2's pattern never joins "<" to a letter, so no merge can spell a special token.
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=sorted(BYTES),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_checked(texts), trainer)
+    return _wrap(tokenizer, padding_side)
+
+
+def byte_tokenizer(padding_side: str = "right") -> PreTrainedTokenizerFast:
+    """One token a UTF-8 byte, its id the byte + 3: nothing to train, no unknown tokens, exact decoding."""
+    _check(padding_side=padding_side)
+    shifted = sorted(set(range(256)) - {ord(character) for character in BYTES})  # bytes shown as U+0100 and on
+    by_value = sorted(BYTES, key=lambda character: (*range(256), *shifted)[ord(character)])
+    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(SPECIAL_TOKENS + by_value)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _wrap(tokenizer, padding_side)
+
+
+def train_char_tokenizer(
+    texts: Iterable[str], vocab_size: int | None = None, min_frequency: int = 1, padding_side: str = "right"
+) -> PreTrainedTokenizerFast:
+    """One token a character (Unicode code point) that `texts` hold; exact decoding of those. Arguments as for words."""
+    _check(vocab_size=vocab_size, min_frequency=min_frequency, padding_side=padding_side)
+    tokenizer = _word_level(texts, pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), vocab_size, min_frequency)
+    tokenizer.decoder = decoders.Fuse()
+    return _wrap(tokenizer, padding_side)
+
+
+KINDS: dict[str, Callable[..., PreTrainedTokenizerFast]] = {
+    "word": train_word_tokenizer,
+    "bpe": train_bpe_tokenizer,
+    "byte": byte_tokenizer,
+    "char": train_char_tokenizer,
+}
+
+
+def build_tokenizer(
+    spec: str | dict[str, Any], texts: Iterable[str] = (), padding_side: str = "right"
+) -> PreTrainedTokenizerFast:
+    """The tokenizer that a recipe names; the task gives `padding_side`.
+
+    Args:
+        spec: a kind ("word", "bpe", "byte", "char"), a folder, `{"kind": KIND, option: value}` with the options of the
+            kind's function, or `{"pretrained": FOLDER_OR_HUB_ID}`.
+        texts: what to train on; not read for "byte" and pretrained tokenizers.
+
+    Raises ValueError that lists every wrong key, FileNotFoundError for a folder that is absent or holds no tokenizer.
+    """
+    if isinstance(spec, str):
+        spec = {"kind": spec} if spec in KINDS or not Path(spec).is_dir() else {"pretrained": spec}
+    if not isinstance(spec, dict) or ("kind" in spec) == ("pretrained" in spec):
+        raise ValueError(
+            f"tokenizer must be a kind ({', '.join(KINDS)}) or hold one of the keys kind, pretrained; got {spec!r}"
+        )
+    options = dict(spec)
+    if "pretrained" in spec:
+        pretrained = options.pop("pretrained")
+        _refuse_unknown(options, [], "a pretrained tokenizer")
+        return _load(pretrained, padding_side)
+    kind = options.pop("kind")
+    if problem := one_of(*KINDS)(kind):
+        raise ValueError(f"tokenizer must be an existing folder, {{'pretrained': HUB_ID}} or {problem}")
+    allowed = [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
+    _refuse_unknown(options, allowed, f"the {kind} tokenizer")
+    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+
+
+def _load(name: str, padding_side: str) -> PreTrainedTokenizerFast:
+    _check(padding_side=padding_side)
+    if not isinstance(name, str | Path) or not str(name):
+        raise ValueError(f"pretrained must be a folder or a Hub id; got {name!r}")
+    if Path(name).is_dir() and not (Path(name) / "tokenizer_config.json").exists():
+        raise FileNotFoundError(f"{name} holds no tokenizer_config.json: give a folder that save_pretrained wrote")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side=padding_side)
+    except OSError as error:
+        raise FileNotFoundError(f"no tokenizer in a folder or on the Hub is named {str(name)!r}") from error
+    if tokenizer.pad_token is None:  # GPT-2 and its kin: masked positions never reach the model, so any id will do
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _word_level(
+    texts: Iterable[str],
+    pre_tokenizer: pre_tokenizers.PreTokenizer,
+    vocab_size: int | None,
+    min_frequency: int,
+    normalizer: list[normalizers.Normalizer] | None = None,
+) -> Tokenizer:
+    """A tokenizer of the pieces that `pre_tokenizer` cuts, the most frequent first, ties by code point."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizer
+    if normalizer:
+        tokenizer.normalizer = normalizers.Sequence(normalizer)
+    # Given the special tokens, the trainer would count `<unk>` in the text as a second entry and leave a hole at id 1.
+    everything = trainers.WordLevelTrainer(
+        vocab_size=2**31, min_frequency=min_frequency, special_tokens=[], show_progress=False
+    )
+    tokenizer.train_from_iterator(_checked(texts), everything)
+    counted = tokenizer.get_vocab()
+    words = [word for word in sorted(counted, key=counted.get) if word not in SPECIAL_TOKENS]
+    if not words:
+        raise ValueError(f"no token is seen min_frequency={min_frequency} times in texts: lower it or give more text")
+    tokens = (SPECIAL_TOKENS + words)[:vocab_size]
+    tokenizer.model = models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<unk>")
+    return tokenizer
+
+
+def _wrap(tokenizer: Tokenizer, padding_side: str) -> PreTrainedTokenizerFast:
+    pad_token, unk_token, eos_token = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad_token,
+        unk_token=unk_token,
+        bos_token=eos_token,
+        eos_token=eos_token,
+        padding_side=padding_side,
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    """The texts themselves; ValueError at the first that is no string, and at the end if all were blank."""
+    if isinstance(texts, (str, bytes)):
+        raise ValueError("texts must be an iterable of strings; got one string: put it in a list")
+    blank = True
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"texts must hold strings; item {number} is {text!r}")
+        blank = blank and not text.strip()
+        yield text
+    if blank:
+        raise ValueError("texts must hold at least one text that is not empty; got none")
+
+
+def _check(**options: Any) -> None:
+    problems = [f"{name} must be {problem}" for name, value in options.items() if (problem := RULES[name](value))]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _refuse_unknown(options: dict[str, Any], allowed: list[str], what: str) -> None:
+    unknown = [f"{key!r}{suggestion(key, allowed)}" for key in options if key not in allowed]
+    if unknown:
+        choice = f"the options {', '.join(allowed)}" if allowed else "no options"
+        raise ValueError(f"{what} takes {choice}; got {', '.join(unknown)}")
