@@ -28,6 +28,7 @@ class RnnCacheLayer(CacheLayerMixin):
 
     def __init__(self, **kwargs):
         super().__init__()
+        self.dtype = self.device = None
         self.states: list[Tensor] = []
         self.cumulative_length = torch.tensor(0, dtype=torch.long)  # an int would recompile at each step
         self.record_past = False
@@ -76,7 +77,7 @@ class RnnCacheLayer(CacheLayerMixin):
         else:
             if not self.is_initialized or not self._can_write(states):
                 self.lazy_initialization(*states)
-            for old, new in zip(self.states, states, strict=True):
+            for old, new in zip(self.states, states, strict=False):  # strict fails under dynamo (torch 2.13)
                 old.copy_(new)
         self.cumulative_length.add_(num_tokens)
         return tuple(self.states)

@@ -1,0 +1,200 @@
+"""The models as transformers' own tools meet them: pipelines, Trainer, device_map, checkpointing, encode, score."""
+
+import pytest
+import torch
+from transformers import Trainer, TrainingArguments, pipeline
+
+from rnn_hf import (
+    RnnForCausalLM,
+    RnnForSequenceClassification,
+    RnnForTokenClassification,
+    RnnModel,
+    train_word_tokenizer,
+)
+
+from .conftest import CELLS, POOLINGS, randomise, tiny_config
+
+TEXTS = ["a good film", "a bad film , really", "the film was good"]
+
+
+@pytest.fixture
+def tokenizer():
+    return train_word_tokenizer(TEXTS)
+
+
+def build(cls, tokenizer, **fields):
+    fields = {"vocab_size": len(tokenizer), "num_hidden_layers": 2, **fields}
+    return randomise(cls(tiny_config(**fields)))
+
+
+def saved(model, tokenizer, folder):
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_text_classification_pipeline(tokenizer, tmp_path):
+    names = {0: "negative", 1: "positive"}
+    model = build(RnnForSequenceClassification, tokenizer, bidirectional=True, pooling="max", id2label=names)
+    classify = pipeline("text-classification", model=saved(model, tokenizer, tmp_path))
+    single = [classify(text)[0] for text in TEXTS]
+    batched = classify(TEXTS, batch_size=3)
+    for one, many, text in zip(single, batched, TEXTS, strict=True):
+        probabilities = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
+        assert one["label"] == many["label"] == names[int(probabilities.argmax())]
+        assert one["score"] == pytest.approx(many["score"], abs=1e-6) == pytest.approx(float(probabilities.max()))
+
+
+def test_token_classification_pipeline(tokenizer, tmp_path):
+    model = build(RnnForTokenClassification, tokenizer, bidirectional=True, id2label={0: "DET", 1: "ADJ", 2: "NOUN"})
+    tags = pipeline("token-classification", model=saved(model, tokenizer, tmp_path), ignore_labels=[])("a good film")
+    assert [t["word"] for t in tags] == ["a", "good", "film"]
+    assert {t["entity"] for t in tags} <= {"DET", "ADJ", "NOUN"}
+
+
+def test_text_generation_pipeline(tokenizer, tmp_path):
+    model = build(RnnForCausalLM, tokenizer)
+    write = pipeline("text-generation", model=saved(model, tokenizer, tmp_path))
+    batch = write(["a good", "the"], max_new_tokens=4, do_sample=False, batch_size=2)
+    single = [write(text, max_new_tokens=4, do_sample=False) for text in ("a good", "the")]
+    assert batch == single
+    assert batch[0][0]["generated_text"].startswith("a good")
+
+
+def test_feature_extraction_pipeline(tokenizer, tmp_path):
+    model = build(RnnModel, tokenizer)
+    features = pipeline("feature-extraction", model=saved(model, tokenizer, tmp_path))("a good film")
+    expected = model(**tokenizer("a good film", return_tensors="pt")).last_hidden_state
+    torch.testing.assert_close(torch.tensor(features), expected)
+
+
+def test_trainer_and_device_map(tokenizer, tmp_path):
+    pytest.importorskip("accelerate", reason="Trainer needs the extra 'trainer'")
+    model = build(RnnForSequenceClassification, tokenizer, num_labels=2, pooling="concat")
+    rows = [{**tokenizer(text), "labels": i % 2} for i, text in enumerate(TEXTS * 4)]
+    arguments = TrainingArguments(
+        tmp_path / "run", max_steps=60, learning_rate=0.02, per_device_train_batch_size=4, report_to=[],
+        use_cpu=True, save_strategy="no", disable_tqdm=True, logging_steps=20,
+    )  # fmt: skip
+    from transformers import DataCollatorWithPadding
+
+    trainer = Trainer(
+        model, arguments, train_dataset=rows, eval_dataset=rows, data_collator=DataCollatorWithPadding(tokenizer)
+    )
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    assert trainer.evaluate()["eval_loss"] < before
+    trainer.save_model(tmp_path / "saved")
+    again = RnnForSequenceClassification.from_pretrained(tmp_path / "saved", device_map="cpu")
+    ids = tokenizer(TEXTS[0], return_tensors="pt")
+    torch.testing.assert_close(again(**ids).logits, model.eval()(**ids).logits)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_gradient_checkpointing(cell, reentrant):
+    """Equal gradients, weight drop and the carried state included."""
+    from rnn_hf import new_cache
+
+    config = tiny_config(cell_type=cell, num_hidden_layers=3, weight_dropout=0.3, layer_connection="residual")
+    model = randomise(RnnForCausalLM(config)).double().train()
+    ids = torch.randint(3, 41, (3, 12))
+
+    def gradients():
+        torch.manual_seed(5)
+        model.zero_grad()
+        cache = new_cache(config)
+        for part in (slice(0, 7), slice(7, 12)):
+            loss = model(ids[:, part], shift_labels=ids[:, part], past_key_values=cache).loss
+            loss.backward(retain_graph=True)
+        return {n: p.grad.clone() for n, p in model.named_parameters()}
+
+    plain = gradients()
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    if reentrant:
+        pytest.skip(
+            "reentrant checkpointing cannot see gradients through the state tuple; transformers' default is not"
+        )
+    torch.testing.assert_close(gradients(), plain, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("labels", "problem", "loss"), [
+    (torch.tensor([0, 2, 1]), None, torch.nn.functional.cross_entropy),
+    (torch.tensor([0, 2, 1]), "single_label_classification", torch.nn.functional.cross_entropy),
+    (torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 0]]), None, torch.nn.functional.binary_cross_entropy_with_logits),
+    (torch.randn(3, 3), "regression", torch.nn.functional.mse_loss),
+])  # fmt: skip
+def test_problem_types(labels, problem, loss):
+    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3, problem_type=problem)))
+    out = model(torch.randint(3, 41, (3, 6)), labels=labels)
+    torch.testing.assert_close(out.loss, loss(out.logits, labels))
+
+
+def test_a_single_number_is_regression():
+    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=1)))
+    labels = torch.tensor([0.5, -1.0, 2.0])
+    out = model(torch.randint(3, 41, (3, 6)), labels=labels)
+    torch.testing.assert_close(out.loss, torch.nn.functional.mse_loss(out.logits[:, 0], labels))
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 1, 3]), torch.tensor([0, -1, 2]), torch.tensor([0, 1])])
+def test_labels_that_do_not_fit_are_refused(labels):
+    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3)))
+    with pytest.raises(ValueError, match="labels must be"):
+        model(torch.randint(3, 41, (3, 6)), labels=labels)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_encode(tokenizer, pooling):
+    """One vector a text, the same in any batch and order."""
+    classifier = build(RnnForSequenceClassification, tokenizer, pooling=pooling, bidirectional=True)
+    vectors = classifier.encode(TEXTS, tokenizer)
+    assert vectors.shape == (3, 10 * (3 if pooling == "concat" else 1))
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        torch.testing.assert_close(classifier.encode(text, tokenizer, batch_size=1)[0], vector, atol=1e-6, rtol=0)
+    if pooling == "attention":
+        with pytest.raises(ValueError, match="RnnModel does not hold"):
+            classifier.model.encode(TEXTS, tokenizer)
+    else:
+        assert torch.equal(classifier.model.encode(TEXTS, tokenizer), vectors)
+
+
+def test_score_follows_the_chain_rule(tokenizer):
+    model = build(RnnForCausalLM, tokenizer)
+    scores = model.score(TEXTS, tokenizer, batch_size=2)
+    for text, score in zip(TEXTS, scores, strict=True):
+        words = text.split()
+        assert score.tokens == [*words, "<eos>"]
+        total = 0.0
+        for i, word in enumerate(score.tokens):  # each factor by itself, from the text before it
+            history = torch.tensor([[tokenizer.bos_token_id, *tokenizer.convert_tokens_to_ids(words[:i])]])
+            log_probs = model(history).logits[0, -1].log_softmax(-1)
+            total += float(log_probs[tokenizer.convert_tokens_to_ids(word)])
+        assert score.total == pytest.approx(total, abs=1e-4)
+        assert score.perplexity == pytest.approx(torch.tensor(-total / len(score.tokens)).exp().item(), rel=1e-4)
+    assert [s.text for s in scores] == TEXTS
+
+
+@pytest.mark.parametrize("method", ["encode", "score"])
+def test_no_text_is_one_clear_error(tokenizer, method):
+    model = build(RnnForCausalLM, tokenizer)
+    with pytest.raises(ValueError, match="no text was given"):
+        getattr(model, method)([], tokenizer)
+    with pytest.raises(ValueError, match="text '' holds no token"):
+        getattr(model, method)(["a film", ""], tokenizer)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_compiles_without_a_graph_break(cell):
+    """forward, with padding and with a state, as one graph."""
+    model = build_for_compile(cell)
+    ids = torch.randint(3, 41, (3, 7))
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [0] * 2 + [1] * 5])
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        expected, out = model(ids, mask), compiled(ids, mask)
+        torch.testing.assert_close(out.logits, expected.logits, atol=1e-6, rtol=0)
+
+
+def build_for_compile(cell):
+    return randomise(RnnForCausalLM(tiny_config(cell_type=cell, num_hidden_layers=2, layer_connection="residual")))
