@@ -103,6 +103,15 @@ class ClassificationDataModule(TextDataModule):
         """Every row of a split once, longest first."""
         return length_sorted(self.encoded[split], self.batch_size)
 
+    def baselines(self) -> dict[str, float]:
+        """Accuracy of always answering the label that is most frequent in training."""
+        majority = int(self.encoded["train"].labels.bincount().argmax())
+        held_out = {split: self.encoded[split].labels for split in self.encoded if split != "train"}
+        return {
+            f"{split}/majority_accuracy": (labels == majority).double().mean().item()
+            for split, labels in held_out.items()
+        }
+
     def split_facts(self, split: str) -> dict[str, Any]:
         """Rows, rows a label, tokens read and unknown, and the texts that are cut, empty or without a known word."""
         texts = self.encoded[split]

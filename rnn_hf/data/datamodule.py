@@ -33,6 +33,11 @@ class TextDataModule(LightningDataModule):
         for name, value in arguments.items():
             setattr(self, name, value)
 
+    @property
+    def has_test(self) -> bool:
+        """Whether the data set has a test split."""
+        return "test" in self.source.splits
+
     def split_validation(self, train: Rows, count: int) -> tuple[Rows, Rows]:
         """(training rows, about `count` validation rows) of a data set without validation split."""
         raise NotImplementedError
@@ -43,6 +48,10 @@ class TextDataModule(LightningDataModule):
 
     def split_facts(self, split: str) -> dict[str, Any]:
         """Counts of a split."""
+        raise NotImplementedError
+
+    def baselines(self) -> dict[str, float]:
+        """What the simplest system fitted on the training split reaches on validation and test, by metric name."""
         raise NotImplementedError
 
     def evaluation_batches(self, split: str) -> DataLoader:
@@ -80,7 +89,7 @@ class TextDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader:
         """Every row or token of the test split once; ValueError where the data set has none."""
-        if "test" not in self.source.splits:
+        if not self.has_test:
             raise ValueError(f"{self.dataset!r} has no test split; its splits: {', '.join(self.source.splits)}")
         return self.evaluation_batches("test")
 
@@ -91,6 +100,7 @@ class TextDataModule(LightningDataModule):
             "dataset": self.dataset,
             "files": {file.name: md5(file) for file in self.source.files},
             "splits": {split: self.split_facts(split) for split in splits},
+            "baselines": self.baselines(),
             "train_texts_removed_as_held_out": self.source.overlap_removed,
             "train_texts_equal_to_held_out": len(overlap(splits["train"], [splits[s] for s in splits if s != "train"])),
             "tokenizer": self.tokenizer_spec,

@@ -96,6 +96,17 @@ class LanguageModelingDataModule(TextDataModule):
         """Every token of a split once."""
         return DataLoader(self.encoded[split], batch_size=None)
 
+    def baselines(self) -> dict[str, float]:
+        """Perplexity of the add-one unigram model: every token by its frequency in the training text alone."""
+        counts = torch.ones(len(self.tokenizer), dtype=torch.float64)
+        counts += self.encoded["train"].targets.flatten().long().bincount(minlength=len(counts))
+        log_probs = counts.log() - counts.sum().log()
+        held_out = {split: self.encoded[split].targets for split in self.encoded if split != "train"}
+        return {
+            f"{split}/unigram_perplexity": (-log_probs[targets[targets >= 0].long()].mean()).exp().item()
+            for split, targets in held_out.items()
+        }
+
     def split_facts(self, split: str) -> dict[str, Any]:
         """Texts, tokens (one `<eos>` a text included), those that training drops, and the share of unknown tokens."""
         stream = self.encoded[split]

@@ -172,3 +172,11 @@ def test_bad_input(labelled, tmp_path_factory):
 def test_texts_to_predict_must_say_something(texts, message):
     with pytest.raises(ValueError, match=message):
         encode_texts(texts, build_tokenizer("word", ["a film"]))
+
+
+def test_the_majority_baseline_is_the_training_split_s(tmp_path):
+    for split, labels in {"train": "xxy", "validation": "xyyy", "test": "yyyxx"}.items():
+        rows = "".join(f"some words,{label}\n" for label in labels)
+        (tmp_path / f"{split}.csv").write_text("text,label\n" + rows)
+    baselines = ClassificationDataModule(str(tmp_path)).baselines()
+    assert baselines == {"validation/majority_accuracy": 0.25, "test/majority_accuracy": 0.4}

@@ -132,3 +132,13 @@ def test_encode_is_the_tokenizer_over_any_number_of_texts(running_text, monkeypa
     expected = [data.tokenizer(text)["input_ids"] for text in texts]
     assert ids.tolist() == [token for row in expected for token in row]
     assert lengths.tolist() == [len(row) for row in expected]
+
+
+def test_the_unigram_baseline_follows_its_definition(tmp_path):
+    """Add-one smoothed frequencies of the training tokens, <eos> included, on every held-out token."""
+    for split, text in {"train": "a a b\n", "validation": "b b\n", "test": "a\n"}.items():
+        (tmp_path / f"{split}.txt").write_text(text)
+    data = LanguageModelingDataModule(str(tmp_path), batch_size=1)
+    # <pad> 1, <unk> 1, <eos> 1 + 1, a 2 + 1, b 1 + 1: 9 in all
+    assert data.baselines()["validation/unigram_perplexity"] == pytest.approx((2 / 9 * 2 / 9 * 2 / 9) ** (-1 / 3))
+    assert data.baselines()["test/unigram_perplexity"] == pytest.approx((3 / 9 * 2 / 9) ** (-1 / 2))

@@ -1,0 +1,120 @@
+"""What the verbs share: an argument parser that suggests, and opening a folder as the right kind of model."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+import rnn_hf  # noqa: F401  registers the families with the Auto classes
+
+from ..models.config_checks import suggestion
+
+# heading of an architecture's name -> (what it is called in messages, the class that opens it, the verb to use)
+KINDS = {
+    "ForCausalLM": ("a language model", AutoModelForCausalLM, "generate"),
+    "ForSequenceClassification": ("a classifier", AutoModelForSequenceClassification, "predict"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ValueError with a suggestion where argparse would print its usage and exit."""
+
+    def __init__(self, **kwargs):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def parse_args(self, argv):
+        arguments, unknown = self.parse_known_args(argv)
+        if unknown:
+            near = suggestion(unknown[0].partition("=")[0], self._option_string_actions)
+            raise ValueError(f"{self.prog}: unknown argument {unknown[0]!r}{near}")
+        return arguments
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog}: {message}; `{self.prog} --help` explains")
+
+
+def model_folder(name: str) -> str:
+    """The model folder that `name` means: itself, the `model/` of a run folder, or a Hub id, which is returned as it is.
+
+    Raises:
+        FileNotFoundError: a path that does not exist.
+        ValueError: a folder without a model, or a string that is neither a path nor a Hub id.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        for folder in (path, path / "model"):
+            if (folder / "config.json").is_file():
+                return str(folder)
+        raise ValueError(f"{name!r} holds no model: expected config.json in it or in its model/ (did the run finish?)")
+    parts = name.split("/")
+    if name.startswith((".", "~", "/")) or len(parts) > 2 or Path(parts[0]).is_dir() or parts[-1] == "":
+        raise FileNotFoundError(f"no such folder: {name!r}")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
+        raise ValueError(f"{name!r} is neither a folder nor a Hub id (name or owner/name)")
+    return name
+
+
+def run_folder(given: str | None, name: str) -> Path:
+    """Where a run writes: `given`, if it is new or empty, or the first of runs/NAME, runs/NAME-2, ... that is not there.
+
+    Raises:
+        ValueError: `given` is a file, or holds something.
+    """
+    if given is not None:
+        path = Path(given).expanduser()
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"output_dir {given!r} is a file: give a new folder")
+        if path.is_dir() and any(path.iterdir()):
+            raise ValueError(
+                f"output_dir {given!r} is not empty, and a run overwrites nothing: give a new folder, or remove it"
+            )
+        return path
+    number = 1
+    while (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
+
+
+def open_model(name: str, ending: str):
+    """(model in evaluation mode, tokenizer) of a run folder, a model folder or a Hub id.
+
+    Args:
+        ending: What the architecture must end in, a key of `KINDS`.
+
+    Raises:
+        ValueError: it holds another kind of model.
+        FileNotFoundError: neither here nor on the Hub.
+    """
+    folder = model_folder(name)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        found = next((key for key in KINDS if architecture(folder).endswith(key)), None)
+        if found != ending:
+            cure = f"; use `rnn-hf {KINDS[found][2]}`" if found else ""
+            held = KINDS[found][0] if found else f"a {architecture(folder)}"
+            raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]}{cure}")
+        model = KINDS[ending][1].from_pretrained(folder).eval()
+        return model, AutoTokenizer.from_pretrained(folder)
+    except OSError as error:
+        if Path(folder).exists():
+            raise
+        raise FileNotFoundError(f"{name!r} is neither a folder here nor a model that the Hub gave: {error}") from error
+
+
+def architecture(folder: str) -> str:
+    """The class name in a model folder's `config.json`, for example `RnnForCausalLM`."""
+    return (AutoConfig.from_pretrained(folder).architectures or ["unnamed architecture"])[0]
+
+
+def encode(tokenizer, text: str, what: str = "text") -> list[int]:
+    """Token ids of `text`. Raises ValueError if it is empty or holds no word that the tokenizer knows."""
+    ids = tokenizer(text)["input_ids"]
+    if not ids:
+        raise ValueError(f"the {what} {text!r} is empty: it has no tokens")
+    if tokenizer.unk_token_id is not None and set(ids) == {tokenizer.unk_token_id}:
+        raise ValueError(f"the {what} {text!r:.80} has only words that the tokenizer does not know")
+    return ids

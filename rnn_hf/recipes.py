@@ -1,0 +1,61 @@
+"""Find recipes: the YAML files under `recipes/`, named `<dataset>/<model>`, or any path to one."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .models.config_checks import suggestion
+
+_INSTALLED = Path(__file__).with_name("_recipes")  # inside the wheel
+ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The names of all recipes that come with the package, sorted."""
+    return sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.yaml"))
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The file of a recipe, given by a path or by its name.
+
+    Raises:
+        FileNotFoundError: neither a file nor a known name; the message lists the names.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise FileNotFoundError(f"no recipe file {name_or_path!r} in {Path.cwd()}")
+    names = recipe_names()
+    if name_or_path in names:
+        return ROOT / f"{name_or_path}.yaml"
+    raise FileNotFoundError(
+        f"no recipe {name_or_path!r}{suggestion(name_or_path, names)}; give a path to a YAML file or one of: "
+        + ", ".join(names)
+    )
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe's mapping. Raises ValueError if the file is not a YAML mapping."""
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} must hold a mapping with the keys task, model, data, trainer; got {recipe!r:.60}")
+    return recipe
+
+
+def run_name(name_or_path: str) -> str:
+    """What a run of this recipe is called under `runs/`: the recipe's name, or its file's.
+
+    `OUT/model/recipe.yaml`, which every run leaves, is called after `OUT`.
+    """
+    path = find_recipe(name_or_path).resolve()
+    if path.is_relative_to(ROOT.resolve()):
+        return path.relative_to(ROOT.resolve()).with_suffix("").as_posix()
+    if path.name == "recipe.yaml":
+        folder = path.parent.parent if path.parent.name == "model" else path.parent
+        return folder.name or "recipe"
+    return path.stem

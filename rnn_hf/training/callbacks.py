@@ -1,0 +1,115 @@
+"""`BestWeights` keeps the weights of the best evaluation; `Progress` prints a line that a terminal or a file can take."""
+
+import math
+import sys
+import time
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+
+
+class BestWeights(L.Callback):
+    """Keeps, on the CPU and in every checkpoint, the weights that were best by the module's `monitor`.
+
+    Attributes:
+        best: None before the first evaluation; else `weights`, `metrics` (of that evaluation), `step` and `epoch`.
+    """
+
+    def __init__(self):
+        self.best = None
+
+    def on_validation_end(self, trainer, module):
+        name, mode = module.monitor
+        value = module.metrics.get(name, math.nan)
+        if trainer.sanity_checking or math.isnan(value):
+            return
+        sign = {"min": 1, "max": -1}[mode]
+        if self.best is None or sign * value < sign * self.best["metrics"][name]:
+            self.best = {
+                "weights": {key: weight.detach().cpu().clone() for key, weight in module.model.state_dict().items()},
+                "metrics": {key: value for key, value in module.metrics.items() if key.startswith("validation/")},
+                "step": trainer.global_step,
+                "epoch": trainer.current_epoch + 1,
+            }
+
+    def restore(self, module) -> None:
+        """Puts the best weights back into the model; without any evaluation it stays as it is."""
+        if self.best is not None:
+            module.model.load_state_dict(self.best["weights"])
+
+    def state_dict(self):
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict):
+        self.best = state_dict["best"]
+
+
+class Progress(ProgressBar):
+    """One line on stderr with the step, what the module reports, tokens a second and the time left.
+
+    On a terminal the line is rewritten in place; in a file or a pipe there is a new one every `seconds`. Each
+    validation leaves a line of its own.
+    """
+
+    def __init__(self, best: BestWeights, seconds: float = 15.0):
+        super().__init__()
+        self.best = best
+        self.live = sys.stderr.isatty()
+        self.seconds = 0.5 if self.live else seconds
+        self.enabled = True
+
+    def disable(self):
+        self.enabled = False
+
+    def enable(self):
+        self.enabled = True
+
+    def _write(self, line: str, keep: bool) -> None:
+        if self.enabled:
+            start, end = ("\r\x1b[K", "\n" if keep else "") if self.live else ("", "\n")
+            print(start + line, end=end, file=sys.stderr, flush=True)
+
+    def on_train_start(self, trainer, module):
+        self._began, self._first_step = time.monotonic(), trainer.global_step
+        self._restart_clock()
+
+    def _restart_clock(self):
+        self._shown, self._tokens = time.monotonic(), 0
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        # Stays a tensor on the device: a number here would wait for every step.
+        self._tokens = self._tokens + (
+            batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+        )
+        now = time.monotonic()
+        if now - self._shown < self.seconds:
+            return
+        reported = {name.removeprefix("train/"): float(value) for name, value in trainer.progress_bar_metrics.items()}
+        parts = [
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or -1) > 0 else '?'}",
+            f"step {batch_idx + 1}/{trainer.num_training_batches}",
+            *(f"{name} {value:.4g}" for name, value in reported.items()),
+            f"{float(self._tokens) / (now - self._shown):,.0f} tokens/s",
+            *self._left(trainer, now),
+        ]
+        self._write(" | ".join(parts), keep=False)
+        self._restart_clock()
+
+    def _left(self, trainer, now: float) -> list[str]:
+        """The time left, where the run has a known length."""
+        step, steps = trainer.global_step, trainer.estimated_stepping_batches
+        if step == self._first_step or math.isinf(steps):
+            return []
+        seconds = (now - self._began) / (step - self._first_step) * (steps - step)
+        return [f"{int(seconds) // 60}:{int(seconds) % 60:02d} left"]
+
+    def on_validation_end(self, trainer, module):
+        if trainer.sanity_checking:
+            return
+        best = self.best.best is not None and self.best.best["step"] == trainer.global_step
+        values = (f"{name} {value:.5g}" for name, value in module.metrics.items() if name.startswith("validation/"))
+        self._write(
+            f"epoch {trainer.current_epoch + 1} | " + " | ".join(values) + (" | best" if best else ""), keep=True
+        )
+        if trainer.state.fn == "fit":
+            self._restart_clock()

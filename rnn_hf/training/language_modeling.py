@@ -1,0 +1,54 @@
+"""Train a language model by truncated backpropagation through time (Williams & Peng 1990).
+
+The module owns the recurrent state: carried from batch to batch along contiguous lanes, detached at each step, dropped
+where the stream starts anew (each epoch, each evaluation). Validation has a state of its own.
+"""
+
+from typing import Any
+
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
+
+from ..models.cache import detach_
+from .metrics import LanguageModelingEvaluation
+from .module import TextModule
+from .pretrained import build_model
+
+
+class LanguageModelingModule(TextModule):
+    """A causal language model on batches `input_ids`, `shift_labels` `[lanes, time]` that continue the same lanes.
+
+    Losses are mean nats per scored token (`shift_labels` other than -100); perplexity is exp(all nats / all tokens).
+
+    Args:
+        tokenizer: Decides the vocabulary size and the special tokens.
+        config: Fields of the model's configuration; with `pretrained`, changes to it.
+        pretrained: Folder or Hub id of a language model to go on from.
+        optimization: See `TextModule`.
+    """
+
+    monitor = ("validation/perplexity", "min")
+    Evaluation = LanguageModelingEvaluation
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: dict[str, Any] | None = None,
+        pretrained: str | None = None,
+        **optimization,
+    ):
+        super().__init__(**optimization)
+        self.model = build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        self.train_state = None  # past_key_values between training steps
+
+    def on_train_epoch_start(self):
+        self.train_state = None
+
+    def training_step(self, batch, batch_idx):
+        output = self.model(**batch, past_key_values=self.train_state, use_cache=True)
+        self.train_state = output.past_key_values
+        detach_(self.train_state)
+        if self.logs_now:
+            loss = output.loss.detach()
+            self.log("train/loss", loss, prog_bar=True)
+            self.log("train/perplexity", loss.exp(), prog_bar=True)
+        return output.loss

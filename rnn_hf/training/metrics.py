@@ -1,0 +1,63 @@
+"""Exact metrics of one pass over evaluation data, for the Trainer and for `rnn-hf evaluate` alike (no Lightning here)."""
+
+import math
+
+import torch
+
+
+class WeightedMean:
+    """The mean over batches of different sizes, summed in float64. Nothing waits for the device until `compute`."""
+
+    def __init__(self):
+        self.means, self.counts = [], []
+
+    def update(self, mean: torch.Tensor, count: torch.Tensor | int) -> None:
+        """Adds a batch of `count` items whose mean is `mean`; a batch of none, whose mean is undefined, adds nothing."""
+        count = torch.as_tensor(count, device=mean.device)
+        self.means.append(torch.where(count > 0, mean.detach(), 0.0))
+        self.counts.append(count)
+
+    def compute(self) -> tuple[float, int]:
+        """(mean, number of items). Raises ValueError if there were none."""
+        # On the CPU: not every accelerator has float64.
+        means, counts = (torch.stack(x).cpu().double() if x else torch.zeros(1) for x in (self.means, self.counts))
+        if not counts.sum():
+            raise ValueError("the evaluation data holds nothing to score")
+        return (means @ counts / counts.sum()).item(), int(counts.sum())
+
+
+class LanguageModelingEvaluation:
+    """Nats per token and perplexity of a stream, whose recurrent state is carried from batch to batch."""
+
+    def __init__(self):
+        self.state, self.nats = None, WeightedMean()
+
+    def update(self, model, batch: dict[str, torch.Tensor]) -> None:
+        """Scores `input_ids` against `shift_labels`, `[lanes, time]`, where the batch before it ended."""
+        output = model(**batch, past_key_values=self.state, use_cache=True, skip_logits=True)
+        self.state = output.past_key_values
+        self.nats.update(output.loss, (batch["shift_labels"] != -100).sum())
+
+    def compute(self) -> dict[str, float | int]:
+        """`loss` in nats per token, `perplexity` = exp(all nats / all tokens), `tokens` scored."""
+        loss, tokens = self.nats.compute()
+        return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, "tokens": tokens}
+
+
+class ClassificationEvaluation:
+    """Loss and accuracy over rows with one label each."""
+
+    def __init__(self):
+        self.nats, self.right = WeightedMean(), WeightedMean()
+
+    def update(self, model, batch: dict[str, torch.Tensor]) -> None:
+        """Predicts a batch of `input_ids`, `attention_mask` and `labels`."""
+        output = model(**batch)
+        rows = len(batch["labels"])
+        self.nats.update(output.loss, rows)
+        self.right.update((output.logits.argmax(-1) == batch["labels"]).float().mean(), rows)
+
+    def compute(self) -> dict[str, float | int]:
+        """`loss` in nats per row, `accuracy` (share of rows whose likeliest label is right), `rows`."""
+        (loss, rows), (accuracy, _) = self.nats.compute(), self.right.compute()
+        return {"loss": loss, "accuracy": accuracy, "rows": rows}

@@ -1,0 +1,54 @@
+"""From a recipe's `config` and `pretrained` to a model: what the data decides is filled in, contradictions are refused."""
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..models.configuration_rnn import RnnConfig
+
+
+def model_config(config: dict[str, Any] | None, pretrained: str | None = None, **decided: Any) -> PreTrainedConfig:
+    """The configuration that a recipe describes.
+
+    Args:
+        config: The recipe's `model.config`; beside `pretrained`, what to change in the saved configuration.
+        pretrained: Folder or Hub id whose configuration to start from.
+        decided: Fields that the data decides. The recipe may repeat them, but not contradict them.
+
+    Raises:
+        ValueError: an unknown key, a value outside its allowed set, or a contradiction with `decided`.
+    """
+    config = dict(config or {})
+    for name, value in decided.items():
+        if name in config and config[name] != value:
+            raise ValueError(f"model.config.{name} is {config[name]!r}, but the data gives {value!r}: leave it out")
+    if pretrained is None:
+        return RnnConfig(**{**config, **decided})
+    saved = AutoConfig.from_pretrained(pretrained)
+    kept = {name: getattr(saved, name) for name in saved.field_rules}
+    return type(saved)(**{**kept, **config, **decided})
+
+
+def build_model(
+    auto_class: type,
+    tokenizer: PreTrainedTokenizerBase,
+    config: dict[str, Any] | None,
+    pretrained: str | None,
+    **decided: Any,
+) -> PreTrainedModel:
+    """A new model, or the pretrained one under the changed configuration, for the tokens of `tokenizer`.
+
+    Raises:
+        ValueError: as `model_config`; or the pretrained model was trained with another vocabulary.
+    """
+    decided |= {"vocab_size": len(tokenizer)}
+    decided |= {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    if pretrained is None:
+        return auto_class.from_config(model_config(config, **decided))
+    saved = AutoConfig.from_pretrained(pretrained).vocab_size
+    if saved != len(tokenizer):
+        raise ValueError(
+            f"{pretrained!r} has a vocabulary of {saved}, the data's tokenizer one of {len(tokenizer)}: leave "
+            "data.tokenizer out, and the tokenizer of the pretrained model is used"
+        )
+    return auto_class.from_pretrained(pretrained, config=model_config(config, pretrained, **decided))
