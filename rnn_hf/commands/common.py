@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def model_folder(name: str) -> str:
-    """The model folder that `name` means: itself, the `model/` of a run folder, or a Hub id, which is returned as it is.
+    """The model folder that `name` means: itself, the `model/` of a run folder, or a Hub id, returned as it is.
 
     Raises:
         FileNotFoundError: a path that does not exist.
@@ -58,7 +58,7 @@ def model_folder(name: str) -> str:
 
 
 def run_folder(given: str | None, name: str) -> Path:
-    """Where a run writes: `given`, if it is new or empty, or the first of runs/NAME, runs/NAME-2, ... that is not there.
+    """Where a run writes: `given`, if it is new or empty, or the first new one of runs/NAME, runs/NAME-2, ...
 
     Raises:
         ValueError: `given` is a file, or holds something.

@@ -43,7 +43,8 @@ TRAINER_DEFAULTS = {
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
-    r"(GPU|TPU) available|.*Tip: |Seed set to|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
+    r"(GPU|TPU) available|.*Tip: |Seed set to|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped"
+    r"|\s*Detected KeyboardInterrupt"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",

@@ -23,7 +23,8 @@ lm = AutoModelForCausalLM.from_pretrained("{out}/language_model/model")
 tokenizer = AutoTokenizer.from_pretrained("{out}/language_model/model")
 set_seed(0)
 for prompt in ("the film is", "a story of", "i laughed"):
-    text = lm.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=25, do_sample=True, temperature=0.8, top_k=0, top_p=0.95)
+    ids = tokenizer(prompt, return_tensors="pt")
+    text = lm.generate(**ids, max_new_tokens=25, do_sample=True, temperature=0.8, top_p=0.95)
     print("  ", tokenizer.decode(text[0], skip_special_tokens=True))
 
 classifier = AutoModelForSequenceClassification.from_pretrained("{out}/sentiment/model")

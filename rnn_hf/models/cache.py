@@ -54,7 +54,10 @@ class RnnCacheLayer(CacheLayerMixin):
     def _can_write(self, states: Sequence[Tensor]) -> bool:
         if not self._writable or len(states) != len(self.states):
             return False
-        if any(s.is_inference() for s in self.states) and not torch.is_inference_mode_enabled():
+        writable_now = (
+            torch.compiler.is_compiling() or torch.is_inference_mode_enabled()
+        )  # the rest dynamo cannot trace
+        if not writable_now and any(s.is_inference() for s in self.states):
             return False
         return all(a.shape == b.shape and a.device == b.device for a, b in zip(self.states, states, strict=True))
 

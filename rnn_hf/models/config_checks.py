@@ -133,10 +133,16 @@ def checked_config(config_class: type) -> type:
             strict_init(self, **kwargs)
         except StrictDataclassError as error:  # a field that transformers declares
             raise ValueError(f"{config_class.__name__}: {error}") from error
+        if kwargs.get("id2label") and not kwargs.get("label2id"):
+            self.label2id = _inverse(self.id2label)
         self.check()
 
     config_class.__init__ = __init__
     return config_class
+
+
+def _inverse(id2label: dict[int, str]) -> dict[str, int]:
+    return {label: int(i) for i, label in id2label.items()}
 
 
 def _label_problems(values: dict[str, Any]) -> list[str]:
@@ -174,6 +180,8 @@ class CheckedConfig(PreTrainedConfig):
         """As in transformers; keys that this release does not know are kept, with a warning."""
         unknown = {key: config_dict[key] for key in unknown_keys(cls, config_dict)}
         known = {key: value for key, value in config_dict.items() if key not in unknown}
+        if kwargs.get("num_labels") not in (None, len(known.get("id2label") or ())) or kwargs.get("id2label"):
+            known.pop("id2label", None), known.pop("label2id", None)  # the saved names are another task's
         try:
             loaded = super().from_dict(known, **kwargs)
         except StrictDataclassError as error:
@@ -185,5 +193,7 @@ class CheckedConfig(PreTrainedConfig):
             )
             for key, value in unknown.items():
                 setattr(config, key, value)
+        if kwargs.get("id2label"):  # set after construction
+            config.label2id = _inverse(config.id2label)
         config.check()
         return loaded

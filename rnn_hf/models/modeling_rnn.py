@@ -69,6 +69,10 @@ class TextScore:
         return math.exp(-self.total / len(self.tokens))
 
 
+class SizeMismatchError(ValueError, RuntimeError):
+    """Sizes in a checkpoint differ from the configuration's, where transformers raises RuntimeError."""
+
+
 class RnnPreTrainedModel(PreTrainedModel):
     """Weights, loading and saving that all heads share."""
 
@@ -122,8 +126,8 @@ class RnnPreTrainedModel(PreTrainedModel):
 
         Only safetensors are read, shard paths stay inside the folder, every shape must be equal and no key may be
         missing, but those of a head that the checkpoint was not trained with: that head is new, and the same under one
-        seed. An explicit `state_dict=`, `ignore_mismatched_sizes=True` or `config=`-only call behaves as in
-        transformers.
+        seed. With an explicit `state_dict=`, `ignore_mismatched_sizes=True` or `output_loading_info=True` (whose report
+        lists what is missing) it loads what there is, as transformers does.
 
         Raises:
             OSError: no such folder or repository, or no safetensors in it.
@@ -147,7 +151,7 @@ class RnnPreTrainedModel(PreTrainedModel):
             )
         except SafetensorError as error:
             raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
-        if not explicit and not ignore_sizes:
+        if not explicit and not ignore_sizes and not return_info:  # who asks for the report judges it
             model._check_loaded(info, pretrained_model_name_or_path)
         return (model, info) if return_info else model
 
@@ -156,7 +160,7 @@ class RnnPreTrainedModel(PreTrainedModel):
             f"{name} is {tuple(there)}, not {tuple(here)}" for name, there, here in sorted(info["mismatched_keys"])
         ]
         if sizes:
-            raise ValueError(
+            raise SizeMismatchError(
                 f"{type(self).__name__} from {source}: sizes differ from the configuration's: {'; '.join(sizes)}. "
                 "Take the configuration that was saved with the weights, or pass ignore_mismatched_sizes=True"
             )

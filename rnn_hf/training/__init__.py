@@ -1,1 +1,1 @@
-"""LightningModules that train the models, and what surrounds them: schedule, best weights, progress, the final folder."""
+"""LightningModules that train the models, and what surrounds them: schedule, best weights, progress, the folder."""

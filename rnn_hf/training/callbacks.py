@@ -1,4 +1,4 @@
-"""`BestWeights` keeps the weights of the best evaluation; `Progress` prints a line that a terminal or a file can take."""
+"""`BestWeights` keeps the weights of the best evaluation; `Progress` prints lines fit for a terminal or a file."""
 
 import math
 import sys

@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 def write_model_folder(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, metrics: dict[str, Any], recipe: str
 ) -> None:
-    """Writes weights, config, tokenizer, generation config, `metrics.json` and `recipe.yaml` to `folder`, all or nothing.
+    """Writes weights, config, tokenizer, generation config, `metrics.json`, `recipe.yaml` to `folder`, all or nothing.
 
     Raises:
         FileExistsError: `folder` is there already.

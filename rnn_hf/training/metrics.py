@@ -1,4 +1,4 @@
-"""Exact metrics of one pass over evaluation data, for the Trainer and for `rnn-hf evaluate` alike (no Lightning here)."""
+"""Exact metrics of one pass over evaluation data, for the Trainer and `rnn-hf evaluate` alike (no Lightning here)."""
 
 import math
 
@@ -12,7 +12,7 @@ class WeightedMean:
         self.means, self.counts = [], []
 
     def update(self, mean: torch.Tensor, count: torch.Tensor | int) -> None:
-        """Adds a batch of `count` items whose mean is `mean`; a batch of none, whose mean is undefined, adds nothing."""
+        """Adds a batch of `count` items with this mean; a batch of none, whose mean is undefined, adds nothing."""
         count = torch.as_tensor(count, device=mean.device)
         self.means.append(torch.where(count > 0, mean.detach(), 0.0))
         self.counts.append(count)

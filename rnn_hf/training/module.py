@@ -1,4 +1,4 @@
-"""`TextModule`: what every task's LightningModule shares: AdamW and its schedule, and exact metrics of an evaluation."""
+"""`TextModule`: what every task's LightningModule shares: AdamW, its schedule, and exact metrics of an evaluation."""
 
 import math
 
@@ -17,7 +17,7 @@ class TextModule(L.LightningModule):
     Args:
         learning_rate: The highest of the run.
         weight_decay: Decoupled (Loshchilov & Hutter 2019), on matrices alone: biases and normalisation are exempt.
-        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` warms up and stays.
+        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` stays.
         warmup_share: Share of all steps in which the rate rises from zero, linearly.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From a recipe's `config` and `pretrained` to a model: what the data decides is filled in, contradictions are refused."""
+"""From a recipe's `config` and `pretrained` to a model; what the data decides is filled in, contradictions refused."""
 
 from typing import Any
 

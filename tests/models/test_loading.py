@@ -117,6 +117,19 @@ def test_shapes_must_be_equal_unless_told(tmp_path):
     assert model.lm_head.bias.shape == (41,)
 
 
+def test_label_names_at_loading(tmp_path):
+    """Another number of labels, or other names, replaces the saved ones; both directions of the map agree."""
+    RnnForSequenceClassification(full_config(id2label={0: "no", 1: "yes"})).save_pretrained(tmp_path)
+    saved = RnnForSequenceClassification.from_pretrained(tmp_path).config
+    assert (saved.id2label, saved.label2id) == ({0: "no", 1: "yes"}, {"no": 0, "yes": 1})
+    renamed = RnnForSequenceClassification.from_pretrained(tmp_path, id2label={0: "a", 1: "b"}).config
+    assert (renamed.id2label, renamed.label2id) == ({0: "a", 1: "b"}, {"a": 0, "b": 1})
+    with pytest.raises(RuntimeError, match=r"score\.weight is \(2, 5\), not \(3, 5\)"):
+        RnnForSequenceClassification.from_pretrained(tmp_path, num_labels=3)
+    three = RnnForSequenceClassification.from_pretrained(tmp_path, num_labels=3, ignore_mismatched_sizes=True).config
+    assert three.label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
+
+
 def test_an_explicit_state_dict_is_loaded_as_in_transformers(tmp_path):
     model = RnnForCausalLM(full_config())
     model.save_pretrained(tmp_path)
