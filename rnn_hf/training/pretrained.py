@@ -51,4 +51,5 @@ def build_model(
             f"{pretrained!r} has a vocabulary of {saved}, the data's tokenizer one of {len(tokenizer)}: leave "
             "data.tokenizer out, and the tokenizer of the pretrained model is used"
         )
-    return auto_class.from_pretrained(pretrained, config=model_config(config, pretrained, **decided))
+    model = auto_class.from_pretrained(pretrained, config=model_config(config, pretrained, **decided))
+    return model.train()  # from_pretrained gives it in evaluation mode, and Lightning would leave its dropouts off

@@ -1,0 +1,206 @@
+"""`rnn-hf fit`: the run folder, overrides, exported weights, repeatability, and every wrong input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from rnn_hf.recipes import ROOT, find_recipe, read_recipe, recipe_names
+
+from .conftest import write_workplace
+
+
+@pytest.mark.parametrize("name", ["lm", "classifier"])
+def test_the_run_folder_is_complete(workplace, name):
+    run = workplace / "runs" / name
+    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv"}
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+    files = {p.name for p in (run / "model").iterdir()}
+    expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
+    expected |= {"tokenizer_config.json"} | ({"generation_config.json"} if name == "lm" else set())
+    assert files == expected
+    metrics = json.loads((run / "model" / "metrics.json").read_text())
+    assert metrics["seed"] == 0
+    assert metrics["versions"]["torch"] == torch.__version__
+    assert metrics["data"]["splits"]["test"]
+    assert (run / "metrics.csv").read_text().count("\n") > 3
+
+
+@pytest.mark.parametrize("name", ["lm", "classifier"])
+def test_evaluate_repeats_the_metrics_of_the_run(workplace, rnn_hf, name):
+    """The exported weights are the best ones: their figures come back from the folder alone."""
+    metrics = json.loads((workplace / "runs" / name / "model" / "metrics.json").read_text())["metrics"]
+    for split in ("test", "validation"):
+        code, out, err = rnn_hf("evaluate", f"runs/{name}", "--data", "reviews", "--split", split, "--json")
+        assert code == 0, err
+        again = json.loads(out)
+        expected = {key.removeprefix(f"{split}/"): v for key, v in metrics.items() if key.startswith(f"{split}/")}
+        assert again == pytest.approx(expected, rel=1e-5)
+
+
+def test_what_was_learnt(workplace):
+    lm = json.loads((workplace / "runs/lm/model/metrics.json").read_text())
+    assert lm["metrics"]["test/perplexity"] < lm["data"]["baselines"]["test/unigram_perplexity"]
+    classifier = json.loads((workplace / "runs/classifier/model/metrics.json").read_text())
+    assert classifier["metrics"]["test/accuracy"] > 0.9 > classifier["data"]["baselines"]["test/majority_accuracy"]
+
+
+def test_from_pretrained_opens_both_folders(workplace):
+    lm = AutoModelForCausalLM.from_pretrained("runs/lm/model")
+    tokenizer = AutoTokenizer.from_pretrained("runs/lm/model")
+    assert lm.config.eos_token_id == tokenizer.eos_token_id == lm.generation_config.eos_token_id
+    assert lm.generate(**tokenizer("the film", return_tensors="pt"), max_new_tokens=3).shape[1] > 2
+    classifier = AutoModelForSequenceClassification.from_pretrained("runs/classifier/model")
+    assert classifier.config.id2label == {0: "negative", 1: "positive"}
+
+
+def test_overrides_keep_their_types_and_merge(workplace, rnn_hf):
+    code, _, err = rnn_hf(
+        "fit", "--config", "lm.yaml", "--output_dir", "runs/overridden", "--model.config.hidden_size", "7",
+        "--model.config.layer_norm", "true", "--model.config.output_dropout=0.25", "--model.config.cell_type", "gru",
+        "--trainer.max_epochs=1", "--seed_everything", "5",
+    )  # fmt: skip
+    assert code == 0, err
+    config = json.loads((workplace / "runs/overridden/model/config.json").read_text())
+    assert (config["hidden_size"], config["embedding_size"]) == (7, 12)
+    assert (config["layer_norm"], config["output_dropout"], config["cell_type"]) == (True, 0.25, "gru")
+    assert json.loads((workplace / "runs/overridden/model/metrics.json").read_text())["seed"] == 5
+
+
+def test_the_saved_recipe_repeats_the_run_bit_by_bit_and_another_seed_differs(tmp_path):
+    """In fresh processes; the default run folder never collides."""
+    write_workplace(tmp_path)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    def fit(*arguments):
+        command = [sys.executable, "-m", "rnn_hf.cli", "fit", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    first = fit("--config", "classifier.yaml", "--model.config.hidden_dropout=0.2", "--trainer.max_epochs=1")
+    assert "wrote runs/classifier/model" in first.stdout
+    assert "validation/accuracy" in first.stderr
+    fit("--config", "runs/classifier/model/recipe.yaml")
+    fit("--config", "classifier.yaml", "--trainer.max_epochs=1", "--seed_everything=1")
+    weights = [(tmp_path / f"runs/classifier{n}/model/model.safetensors").read_bytes() for n in ("", "-2", "-3")]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_fine_tuning_takes_encoder_and_tokenizer_from_a_run_folder(workplace, rnn_hf):
+    code, _, err = rnn_hf(
+        "fit", "--config", "classifier.yaml", "--model.pretrained", "runs/lm", "--output_dir", "runs/tuned",
+        "--model.config.bidirectional", "false", "--trainer.max_epochs", "1",
+    )  # fmt: skip
+    assert code == 0, err
+    assert (workplace / "runs/tuned/model/tokenizer.json").read_text() == (
+        workplace / "runs/lm/model/tokenizer.json"
+    ).read_text()
+
+
+WRONG = [
+    (["fit"], None),
+    (["fti"], "unknown command 'fti' (did you mean 'fit'?)"),
+    (["fit", "--config", "lm.yml"], "no recipe file 'lm.yml'"),
+    (["fit", "--config", "quickstart/sentimant"], "did you mean 'quickstart/sentiment'?"),
+    (["fit", "--config", "lm.yaml", "--modle.learning_rate", "1"], "unknown key 'modle.learning_rate'"),
+    (["fit", "--config", "lm.yaml", "--model.learning_rat", "1"], "(did you mean 'model.learning_rate'?)"),
+    (["fit", "--config", "lm.yaml", "--model.config.hiden_size", "1"], "(did you mean 'hidden_size'?)"),
+    (["fit", "--config", "lm.yaml", "--model.config.hidden_size", "1.5"], "hidden_size must be a whole number"),
+    (["fit", "--config", "lm.yaml", "--model.config.bidirectional", "true"], "bidirectional must be false"),
+    (["fit", "--config", "lm.yaml", "--trainer.max_epoch", "1"], "(did you mean 'trainer.max_epochs'?)"),
+    (["fit", "--config", "lm.yaml", "--trainer.max_epochs", "many"], "trainer.max_epochs must be"),
+    (["fit", "--config", "lm.yaml", "--data.batch_size", "0"], "batch_size must be a whole number from 1"),
+    (["fit", "--config", "lm.yaml", "--data.dataset", "revews"], "(did you mean 'reviews'?)"),
+    (["fit", "--config", "lm.yaml", "--data.text_column", "txt"], "no column 'txt' in"),
+    (["fit", "--config", "lm.yaml", "--data.dataset", "empty.txt"], "empty.txt holds no"),
+    (["fit", "--config", "lm.yaml", "--task", "classifcation"], "(did you mean 'classification'?)"),
+    (["fit", "--config", "classifier.yaml", "--model.pretrained", "runs/none"], "no such folder: 'runs/none'"),
+    (["fit", "--config", "classifier.yaml", "--data.label_column", "lable"], "(did you mean 'label'?)"),
+    (["fit", "--config", "lm.yaml", "--output_dir", "reviews"], "output_dir 'reviews' is not empty"),
+    (["fit", "--config", "broken.yaml"], "is not valid YAML"),
+    (["fit", "--config", "list.yaml"], "must hold a mapping"),
+    (["fit", "--config", "typo.yaml"], "unknown key 'data.batchsize' in typo.yaml (did you mean 'data.batch_size'?)"),
+    (["fit", "lm.yaml"], "fit takes options only"),
+    (["generate", "runs/lm", "--promt", "x"], "unknown argument '--promt' (did you mean '--prompt'?)"),
+    (["generate", "runs/lm", "--prompt", ""], "is empty"),
+    (["generate", "runs/lm", "--prompt", "zzz"], "only words that the tokenizer does not know"),
+    (["generate", "runs/lm", "--temperature", "-1"], "--temperature must be 0 or more"),
+    (["generate", "runs/lm", "--top-p", "0"], "--top-p must be"),
+    (["generate", "runs/lm", "--max-new-tokens", "0"], "--max-new-tokens must be at least 1"),
+    (["generate", "runs/classifier"], "holds a classifier, not a language model"),
+    (["generate", "./nowhere"], "no such folder: './nowhere'"),
+    (["generate", "reviews"], "holds no model"),
+    (["predict", "runs/lm", "x"], "holds a language model, not a classifier"),
+    (["predict", "runs/classifier", "good film", ""], "text 2 '' is empty"),
+    (["predict", "runs/classifier", "zzz"], "only words that the tokenizer does not know"),
+    (["score", "runs/lm", ""], "is empty"),
+    (["evaluate", "runs/lm", "--data", "nowhere.txt"], "no data set 'nowhere.txt'"),
+    (["evaluate", "runs/classifier", "--data", "other.csv"], "label must be one of negative, positive; got 'neutral'"),
+    (["evaluate", "runs/lm"], "--data"),
+]
+
+
+@pytest.mark.parametrize(("argv", "message"), WRONG, ids=lambda x: " ".join(x)[:60] if isinstance(x, list) else "")
+def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, message):
+    (workplace / "empty.txt").write_text("")
+    (workplace / "broken.yaml").write_text("task: [")
+    (workplace / "list.yaml").write_text("- task")
+    (workplace / "typo.yaml").write_text("task: classification\ndata: {dataset: reviews, batchsize: 3}\n")
+    (workplace / "other.csv").write_text("text,label\ngood film,neutral\n")
+
+    def snapshot():
+        return {p: p.stat().st_mtime_ns for p in workplace.rglob("*") if p.is_file()}
+
+    before = snapshot()
+    code, out, err = rnn_hf(*argv)
+    assert snapshot() == before
+    if message is None:  # no argument at all: the help
+        assert (code, err) == (0, "")
+        assert "--config RECIPE" in out
+        return
+    errors = [line for line in err.splitlines() if line.startswith("rnn-hf: error:")]
+    assert len(errors) == 1, err
+    assert message in errors[0]
+    assert "Traceback" not in err
+    assert code == 2
+
+
+def test_help_is_quick_and_names_every_verb():
+    """Help and version import neither torch nor lightning."""
+    code = "import sys; from rnn_hf.cli import main; main(['--help']); assert 'lightning' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    for verb in ("fit", "generate", "predict", "evaluate", "score", "quickstart"):
+        assert f"\n  {verb} " in out.stdout
+
+
+def test_recipes_are_found_and_headed():
+    """Every recipe parses, has a header with its command, and its keys are accepted by the parser."""
+    names = recipe_names()
+    assert {"quickstart/language_model", "quickstart/sentiment"} <= set(names)
+    for name in names:
+        text = find_recipe(name).read_text()
+        assert text.startswith("#"), name
+        assert f"rnn-hf fit --config {name}" in text, name
+        assert read_recipe(find_recipe(name))["task"] in ("language_modeling", "classification")
+    assert ROOT.name in ("recipes", "_recipes")
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_runs(name, workplace, rnn_hf):
+    """On tiny data of the right shape: builds data and model, takes steps, writes the folder."""
+    code, _, err = rnn_hf(
+        "fit", "--config", name, "--data.dataset", "reviews", "--trainer.max_epochs", "1",
+        "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu",
+        "--output_dir", f"runs/recipe-{name.replace('/', '-')}",
+    )  # fmt: skip
+    assert code == 0, err
+    recipe = yaml.safe_load((workplace / f"runs/recipe-{name.replace('/', '-')}/model/recipe.yaml").read_text())
+    assert recipe["data"]["dataset"] == "reviews"
