@@ -116,12 +116,13 @@ class FitCLI(LightningCLI):
     def _explain(self, message: str) -> str:
         """jsonargparse's report on a value of the wrong type, in one line."""
         key = re.search(r'(?:Parser key|[Kk]ey) "([^"]+)"', message)
-        value = re.search(r"Given value: (.*)", message)
+        value = re.search(r"(?:Given|Got) value: (.*)", message)
         action = key and next((a for a in self.parser._actions if a.dest == key[1]), None)
         if not (value and action):
             return message
         kind = getattr(action, "_typehint", None) or action.type
-        return f"{key[1]} must be {str(getattr(kind, '__name__', kind)).replace('typing.', '')}; got {value[1]!r}"
+        name = kind.__name__ if isinstance(kind, type) else re.sub(r"\b(\w+\.)+", "", str(kind))  # without modules
+        return f"{key[1]} must be {name}; got {value[1]!r}"
 
     def before_instantiate_classes(self):
         """All checks that need neither the data nor the model."""
@@ -164,7 +165,11 @@ class FitCLI(LightningCLI):
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from error
             raise
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
         steps, epochs = self.trainer.global_step, self.trainer.current_epoch
+        if self.best.evaluated_step != steps:  # trainer.max_steps may end a run within an epoch
+            self.trainer.validate(self.model, self.datamodule, verbose=False)
         self.best.restore(self.model)
         best = self.best.best or {"metrics": {}, "step": steps, "epoch": epochs}
         self.model.metrics = dict(best["metrics"])

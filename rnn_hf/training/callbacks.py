@@ -8,20 +8,29 @@ import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 
 
+def epoch_number(trainer) -> int:
+    """The 1-based epoch that runs, or after the run the last one."""
+    return trainer.current_epoch + (trainer.state.fn == "fit")
+
+
 class BestWeights(L.Callback):
     """Keeps, on the CPU and in every checkpoint, the weights that were best by the module's `monitor`.
 
     Attributes:
         best: None before the first evaluation; else `weights`, `metrics` (of that evaluation), `step` and `epoch`.
+        evaluated_step: Optimiser steps before the last evaluation; None before the first.
     """
 
     def __init__(self):
-        self.best = None
+        self.best = self.evaluated_step = None
 
     def on_validation_end(self, trainer, module):
         name, mode = module.monitor
         value = module.metrics.get(name, math.nan)
-        if trainer.sanity_checking or math.isnan(value):
+        if trainer.sanity_checking:
+            return
+        self.evaluated_step = trainer.global_step
+        if math.isnan(value):
             return
         sign = {"min": 1, "max": -1}[mode]
         if self.best is None or sign * value < sign * self.best["metrics"][name]:
@@ -29,7 +38,7 @@ class BestWeights(L.Callback):
                 "weights": {key: weight.detach().cpu().clone() for key, weight in module.model.state_dict().items()},
                 "metrics": {key: value for key, value in module.metrics.items() if key.startswith("validation/")},
                 "step": trainer.global_step,
-                "epoch": trainer.current_epoch + 1,
+                "epoch": epoch_number(trainer),
             }
 
     def restore(self, module) -> None:
@@ -38,10 +47,10 @@ class BestWeights(L.Callback):
             module.model.load_state_dict(self.best["weights"])
 
     def state_dict(self):
-        return {"best": self.best}
+        return {"best": self.best, "evaluated_step": self.evaluated_step}
 
     def load_state_dict(self, state_dict):
-        self.best = state_dict["best"]
+        self.best, self.evaluated_step = state_dict["best"], state_dict["evaluated_step"]
 
 
 class Progress(ProgressBar):
@@ -86,7 +95,7 @@ class Progress(ProgressBar):
             return
         reported = {name.removeprefix("train/"): float(value) for name, value in trainer.progress_bar_metrics.items()}
         parts = [
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs if (trainer.max_epochs or -1) > 0 else '?'}",
+            f"epoch {epoch_number(trainer)}/{trainer.max_epochs if (trainer.max_epochs or -1) > 0 else '?'}",
             f"step {batch_idx + 1}/{trainer.num_training_batches}",
             *(f"{name} {value:.4g}" for name, value in reported.items()),
             f"{float(self._tokens) / (now - self._shown):,.0f} tokens/s",
@@ -108,8 +117,6 @@ class Progress(ProgressBar):
             return
         best = self.best.best is not None and self.best.best["step"] == trainer.global_step
         values = (f"{name} {value:.5g}" for name, value in module.metrics.items() if name.startswith("validation/"))
-        self._write(
-            f"epoch {trainer.current_epoch + 1} | " + " | ".join(values) + (" | best" if best else ""), keep=True
-        )
+        self._write(f"epoch {epoch_number(trainer)} | " + " | ".join(values) + (" | best" if best else ""), keep=True)
         if trainer.state.fn == "fit":
             self._restart_clock()

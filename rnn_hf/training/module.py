@@ -61,6 +61,8 @@ class TextModule(L.LightningModule):
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
         optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
+        # Lightning clips no fused optimizer under mixed precision, in case it unscales; without this mark none does.
+        optimizer._step_supports_amp_scaling = False
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             if self.schedule == "one_cycle":

@@ -173,7 +173,7 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
 
 
 def test_help_is_quick_and_names_every_verb():
-    """Help and version import neither torch nor lightning."""
+    """Help does not wait for Lightning, which costs seconds."""
     code = "import sys; from rnn_hf.cli import main; main(['--help']); assert 'lightning' not in sys.modules"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
