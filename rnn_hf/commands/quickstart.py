@@ -85,7 +85,7 @@ def speed_options() -> dict[str, list[str]]:
     """bfloat16 where the CPU computes in it, which halves the time; elsewhere the language model reads less text."""
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
-        return dict.fromkeys(("language_model", "classifier"), ["--trainer.precision=bf16-mixed"])
+        return {"language_model": ["--trainer.precision=bf16-mixed"], "classifier": ["--trainer.precision=bf16-mixed"]}
     return {"language_model": ["--trainer.limit_train_batches=1200"], "classifier": []}
 
 

@@ -5,7 +5,8 @@ configuration's `layer_types`. A layer's state is `(h,)` for Elman and GRU and `
 (batch, width), where width is `directions * hidden_size`; the last layer of a stack with residual or highway
 connections also keeps its last output, so that a chunk of padding alone still knows it.
 
-Exact roll-back (`crop`) needs the states of past steps: they are recorded once `activate_past_recording` was called.
+Exact roll-back (`crop`) needs the states of past steps: they are recorded once `activate_past_recording` was called,
+and a bounded number of them is kept, whatever the length of the text.
 """
 
 from collections.abc import Sequence
@@ -14,8 +15,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, DynamicCache
 
-# Recorded steps that `crop` leaves in place. An assistant decodes one token a forward and is rolled back over several.
+# Recorded states that `crop` leaves in place, and steps of a long prompt that are recorded at all: nothing rolls further
+# back than its own drafts and, where an assistant's tokenizer differs, a few tokens before them.
 KEPT_HISTORY = 64
+# Recorded states where `crop` is not called. An assistant decodes one token a forward and is rolled back over all of them.
+MAX_HISTORY = 1024
 
 
 class RnnCacheLayer(CacheLayerMixin):
@@ -32,7 +36,7 @@ class RnnCacheLayer(CacheLayerMixin):
         self.states: list[Tensor] = []
         self.cumulative_length = torch.tensor(0, dtype=torch.long)  # an int would recompile at each step
         self.record_past = False
-        self.history: list[list[Tensor]] = []  # the state before the recorded steps, then one entry a step
+        self.history: list[list[Tensor]] = []  # the state before the recorded steps ([]: none), then one entry a step
         self._writable = False  # whether `states` are buffers of this layer, to be written in place
 
     @property
@@ -71,9 +75,11 @@ class RnnCacheLayer(CacheLayerMixin):
         """
         if self.record_past and steps is not None:
             if not self.history:
-                before = self.states if self.is_initialized else [torch.zeros_like(s) for s in states]
-                self.history = [[s.clone() for s in before]]
+                self.history = [[s.clone() for s in self.states] if self.is_initialized else []]
             self.history.extend(steps)
+            del self.history[: -max(MAX_HISTORY, len(steps) + 1)]
+        elif self.history:
+            self.history = []  # nothing can be rolled back over steps that were not recorded
         if torch.is_grad_enabled() and any(s.requires_grad for s in states):
             self.lazy_initialization(*states)
             self.states, self._writable = list(states), False
@@ -136,7 +142,7 @@ class RnnCacheLayer(CacheLayerMixin):
         """Rolls `-tokens_to_remove` recorded steps back, exactly.
 
         Raises:
-            RuntimeError: more steps than were recorded, or a positive number (an absolute length elsewhere).
+            RuntimeError: more steps than are recorded, or a positive number (an absolute length elsewhere).
         """
         if tokens_to_remove > 0:
             raise RuntimeError(f"crop takes a negative number of tokens to remove; got {tokens_to_remove}")
@@ -145,10 +151,11 @@ class RnnCacheLayer(CacheLayerMixin):
             if len(self.history) <= steps:
                 recorded = max(len(self.history) - 1, 0)
                 raise RuntimeError(
-                    f"cannot roll {steps} tokens back: {recorded} were recorded "
-                    "(call activate_past_recording() on the cache before the steps to be rolled back)"
+                    f"cannot roll {steps} tokens back: {recorded} are recorded (call activate_past_recording() on the "
+                    f"cache before the steps to be rolled back; of a long text the last {KEPT_HISTORY} are kept)"
                 )
             self.states = [s.clone() for s in self.history[-1 - steps]]
+            self.is_initialized = bool(self.states)  # else before the first token: the model's initial state
             self._writable = False
             self.cumulative_length.sub_(steps)
             self.history = self.history[: len(self.history) - steps]

@@ -9,13 +9,14 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationMixin, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.dynamic_module_utils import custom_object_save
@@ -30,7 +31,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, can_return_tuple, is_tra
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .cache import new_cache
+from .cache import KEPT_HISTORY, RnnCacheLayer, new_cache
 from .configuration_rnn import RnnConfig
 from .heads import cross_entropy, linear_cross_entropy
 from .pooling import WIDTHS, Pooler
@@ -67,6 +68,23 @@ class TextScore:
     def perplexity(self) -> float:
         """exp of the mean negative log-probability per token."""
         return math.exp(-self.total / len(self.tokens))
+
+
+class FiniteScores(LogitsProcessor):
+    """The last of generate()'s processors: refuses scores that nothing can be chosen by."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        # The maximum is NaN where any score is, and -inf only where no token is left: one pass, whatever the processor.
+        rows = scores.amax(-1).isfinite()
+        if not rows.all():
+            row = int(rows.logical_not().nonzero()[0])
+            raise ValueError(
+                f"the scores of the next token are {float(scores[row].amax())} in row {row}, after {input_ids.shape[1]} "
+                "tokens. Look for NaN or inf in the weights and in the state or embeddings that were passed (training "
+                "that diverged, half precision); if those are finite, a logits processor or a temperature near 0 is at "
+                "fault"
+            )
+        return scores
 
 
 class SizeMismatchError(ValueError, RuntimeError):
@@ -309,6 +327,8 @@ class RnnModel(RnnPreTrainedModel):
         """
         embedded = self._embed(input_ids, inputs_embeds)
         batch, time, _ = embedded.shape
+        if past_key_values is not None:
+            self._check_layers(past_key_values)
         mask = _step_mask(attention_mask, batch, time)
         padding = None
         if mask is not None and not is_tracing(mask):
@@ -348,13 +368,22 @@ class RnnModel(RnnPreTrainedModel):
         try:
             embedded = self.embed_tokens(input_ids)
         except IndexError as error:
-            low, high, size = int(input_ids.min()), int(input_ids.max()), self.embed_tokens.num_embeddings
-            raise ValueError(f"token ids must be from 0 to {size - 1}; got {low if low < 0 else high}") from error
+            _check_ids(input_ids, self.embed_tokens.num_embeddings)
+            raise error
         p = self.config.embedding_dropout
         if self.training and p > 0:  # whole words, the same ones all over the batch
             kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), p)
             embedded = embedded * kept[input_ids][..., None]
         return embedded
+
+    def _check_layers(self, cache: Cache) -> None:
+        layers = getattr(cache, "layers", None)
+        if layers is None or len(layers) != len(self.layers) or not all(isinstance(c, RnnCacheLayer) for c in layers):
+            kinds = [type(c).__name__ for c in layers] if layers is not None else type(cache).__name__
+            raise ValueError(
+                f"past_key_values must hold {len(self.layers)} layers of recurrent state; got {kinds}: it belongs to "
+                "another model, or make an empty one with rnn_hf.new_cache(model.config)"
+            )
 
     def _checked(self, state, layer: int, batch: int):
         if state is None or is_tracing(state[0]):
@@ -430,7 +459,10 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             `loss` (mean nats per scored token), `logits` (`torch.Tensor` of shape `(batch, time, vocab_size)`),
             `past_key_values`.
         """
-        outputs = self.model(
+        encode, wanted = self.model, logits_to_keep if isinstance(logits_to_keep, int) else 0
+        if past_key_values is not None and past_key_values.layers and past_key_values.is_recording_past(0):
+            encode = partial(self._encode_recorded, max(wanted, KEPT_HISTORY))
+        outputs = encode(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
@@ -459,6 +491,87 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
         )
+
+    def _encode_recorded(self, steps: int, past_key_values: Cache, **inputs) -> BaseModelOutputWithPast:
+        """`self.model` with the states of the last `steps` steps recorded, which alone can be rolled back: those before
+        run fused and leave none."""
+        given = inputs["input_ids"] if inputs["inputs_embeds"] is None else inputs["inputs_embeds"]
+        if given is None or given.shape[1] <= steps:
+            return self.model(past_key_values=past_key_values, **inputs)
+        first, rest = inputs | {}, inputs | {}
+        for name in ("input_ids", "inputs_embeds", "attention_mask"):  # a mask may be longer: its end belongs to the ids
+            if inputs[name] is not None:
+                first[name], rest[name] = inputs[name][:, :-steps], inputs[name][:, -steps:]
+        for layer in past_key_values.layers:
+            layer.record_past = False
+        parts = [self.model(past_key_values=past_key_values, **first)]
+        past_key_values.activate_past_recording()
+        parts.append(self.model(past_key_values=past_key_values, **rest))
+        if parts[0].hidden_states is not None:
+            pairs = zip(*(part.hidden_states for part in parts), strict=True)
+            parts[1].hidden_states = tuple(torch.cat(pair, 1) for pair in pairs)
+        parts[1].last_hidden_state = torch.cat([part.last_hidden_state for part in parts], 1)
+        return parts[1]
+
+    @torch.no_grad()
+    def generate(self, inputs: Tensor | None = None, *args, **kwargs):
+        """As in transformers, for every way of decoding, with `past_key_values` as the state to go on from.
+
+        A state goes on with the new turn's ids alone, or with the whole text, of which only what the state has not read
+        is read then. Ids that are no longer than what the state has read are a new turn; longer ones without an
+        `attention_mask` over both are the whole text, as in transformers. A returned state has read all but the last
+        token of the text. Where the state has one row a prompt, it is repeated for beams and `num_return_sequences`.
+
+        A row of padding alone is written from the initial state (or the one passed), as if nothing had been read.
+
+        Raises:
+            ValueError: an empty prompt or batch, an id outside the vocabulary, no new token asked for
+                (`max_new_tokens=0`), a state of another model or batch, scores that are NaN or inf, `use_cache=False`
+                with an assistant, or `assistant_early_exit` (layers cannot be left out).
+        """
+        ids = kwargs.get("input_ids") if inputs is None else inputs
+        if isinstance(ids, Tensor) and ids.numel() and not ids.is_floating_point():
+            _check_ids(ids, self.config.vocab_size)  # on a GPU an embedding's own error cannot be recovered from
+        return super().generate(inputs, *args, **kwargs)
+
+    def _prepare_cache_for_generation(self, generation_config, model_kwargs, mode, batch_size, *args) -> None:
+        if generation_config.assistant_early_exit is not None:
+            raise ValueError("assistant_early_exit must be None: an rnn model cannot leave its last layers out")
+        super()._prepare_cache_for_generation(generation_config, model_kwargs, mode, batch_size, *args)
+        cache = model_kwargs.get("past_key_values")
+        if cache is None:
+            return
+        copies = max(generation_config.num_beams or 1, generation_config.num_return_sequences or 1)
+        if cache.batch_size == batch_size and copies > 1:
+            cache.batch_repeat_interleave(copies)
+        past = int(cache.get_seq_length())
+        # transformers takes ids as long as their mask for the whole text, the part that was read included.
+        mask = model_kwargs.get("attention_mask")
+        length = generation_config._mask_length if mask is None else mask.shape[1]
+        if 0 < length <= past and not generation_config.is_assistant:
+            if mask is None:
+                generation_config._mask_length = past + length
+            else:
+                model_kwargs["attention_mask"] = F.pad(mask, (past, 0), value=1)
+
+    def _assisted_decoding(self, input_ids, generation_config, inputs_tensor=None, **kwargs):
+        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
+        past = 0 if cache is None else int(cache.get_seq_length())
+        if past and (generation_config._mask_length if mask is None else mask.shape[1]) == input_ids.shape[1]:
+            raise ValueError(  # transformers would read the first part of the text a second time
+                f"assisted decoding goes on from a state with the new ids alone; got {input_ids.shape[1]} ids after a "
+                f"state of {past} tokens: leave out those that it has read (give a new turn that is longer with an "
+                f"attention_mask of {past} + {input_ids.shape[1]})"
+            )
+        return super()._assisted_decoding(
+            input_ids, generation_config=generation_config, inputs_tensor=inputs_tensor, **kwargs
+        )
+
+    def _get_logits_processor(self, *args, **kwargs):
+        processors = super()._get_logits_processor(*args, **kwargs)
+        if not any(isinstance(p, FiniteScores) for p in processors):
+            processors.append(FiniteScores())
+        return processors
 
     @torch.no_grad()
     def score(
@@ -600,6 +713,12 @@ def _step_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor |
         if attention_mask.ndim != 2 or shape[0] != batch or shape[1] < time:
             raise ValueError(f"attention_mask must be of shape ({batch}, {time}) or longer in time; got {shape}")
     return attention_mask[:, -time:].bool()
+
+
+def _check_ids(ids: Tensor, vocab_size: int) -> None:
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"token ids must be from 0 to {vocab_size - 1}; got {low if low < 0 else high}")
 
 
 def _mask_or_padding(config: RnnConfig, input_ids: Tensor | None, attention_mask: Tensor | None) -> Tensor | None:
