@@ -133,6 +133,7 @@ class FitCLI(LightningCLI):
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": model.pretrained}
         model_config(model.config, model.pretrained)
+        print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
 
     def instantiate_trainer(self, **kwargs):
@@ -192,7 +193,7 @@ class FitCLI(LightningCLI):
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
-            for name, value in self.model.metrics.items():
+            for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
             print(f"wrote {folder}")
 
