@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, DynamicCache
 
-# Recorded states that `crop` leaves in place, and steps of a long prompt that are recorded at all: nothing rolls further
-# back than its own drafts and, where an assistant's tokenizer differs, a few tokens before them.
+# Recorded states that `crop` leaves in place, and steps of a long prompt that are recorded at all: nothing rolls
+# further back than its own drafts and, where an assistant's tokenizer differs, a few tokens before them.
 KEPT_HISTORY = 64
-# Recorded states where `crop` is not called. An assistant decodes one token a forward and is rolled back over all of them.
+# The most recorded states between two crops: an assistant drafts one token a forward, then is rolled back over any.
 MAX_HISTORY = 1024
 
 

@@ -31,7 +31,7 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, can_return_tuple, is_tra
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .cache import KEPT_HISTORY, RnnCacheLayer, new_cache
+from .cache import KEPT_HISTORY, new_cache
 from .configuration_rnn import RnnConfig
 from .heads import cross_entropy, linear_cross_entropy
 from .pooling import WIDTHS, Pooler
@@ -79,10 +79,9 @@ class FiniteScores(LogitsProcessor):
         if not rows.all():
             row = int(rows.logical_not().nonzero()[0])
             raise ValueError(
-                f"the scores of the next token are {float(scores[row].amax())} in row {row}, after {input_ids.shape[1]} "
-                "tokens. Look for NaN or inf in the weights and in the state or embeddings that were passed (training "
-                "that diverged, half precision); if those are finite, a logits processor or a temperature near 0 is at "
-                "fault"
+                f"the scores of the next token are {float(scores[row].amax())} in row {row}. Look for NaN or inf in "
+                "the weights and in the state or embeddings that were passed (training that diverged, half precision); "
+                "if those are finite, a logits processor or a temperature near 0 is at fault"
             )
         return scores
 
@@ -132,9 +131,11 @@ class RnnPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     @staticmethod
-    def create_masks_for_generate(config, inputs_embeds, attention_mask, **kwargs):
+    def create_masks_for_generate(config, inputs_embeds, attention_mask, is_first_iteration=False, **kwargs):
         """The mask of the steps at hand: there is no attention to the past, whose padding the state has skipped."""
-        if attention_mask is None or attention_mask.ndim != 2 or inputs_embeds.shape[1] == 1:
+        if attention_mask is None or attention_mask.ndim != 2:
+            return None
+        if inputs_embeds.shape[1] == 1 and not is_first_iteration:  # a token that was just chosen is no padding
             return None
         return attention_mask[:, -inputs_embeds.shape[1] :].contiguous()
 
@@ -333,7 +334,8 @@ class RnnModel(RnnPreTrainedModel):
         padding = None
         if mask is not None and not is_tracing(mask):
             mask = None if bool(mask.all()) else mask
-            padding = None if mask is None else Padding.of(mask)
+        if mask is not None and not torch.compiler.is_exporting():
+            padding = Padding.of(mask)
         if past_key_values is None and use_cache and not self.config.bidirectional:
             past_key_values = new_cache(self.config)
 
@@ -355,14 +357,7 @@ class RnnModel(RnnPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         given = input_ids if inputs_embeds is None else inputs_embeds
-        if given.ndim != (2 if inputs_embeds is None else 3):
-            axes = "batch, time" if inputs_embeds is None else "batch, time, features"
-            raise ValueError(f"the input must be of shape ({axes}); got {tuple(given.shape)}")
-        if not is_tracing(given) and 0 in given.shape:
-            raise ValueError(
-                f"an input of shape {tuple(given.shape)} holds no token: give at least one text and one token "
-                "(to generate from nothing, start with bos_token_id)"
-            )
+        _check_input(given, inputs_embeds is None)
         if inputs_embeds is not None:
             return inputs_embeds
         try:
@@ -378,7 +373,11 @@ class RnnModel(RnnPreTrainedModel):
 
     def _check_layers(self, cache: Cache) -> None:
         layers = getattr(cache, "layers", None)
-        if layers is None or len(layers) != len(self.layers) or not all(isinstance(c, RnnCacheLayer) for c in layers):
+        if (
+            layers is None
+            or len(layers) != len(self.layers)
+            or any(getattr(c, "_layer_type", "") != "rnn" for c in layers)
+        ):
             kinds = [type(c).__name__ for c in layers] if layers is not None else type(cache).__name__
             raise ValueError(
                 f"past_key_values must hold {len(self.layers)} layers of recurrent state; got {kinds}: it belongs to "
@@ -499,13 +498,15 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         if given is None or given.shape[1] <= steps:
             return self.model(past_key_values=past_key_values, **inputs)
         first, rest = inputs | {}, inputs | {}
-        for name in ("input_ids", "inputs_embeds", "attention_mask"):  # a mask may be longer: its end belongs to the ids
-            if inputs[name] is not None:
+        for name in ("input_ids", "inputs_embeds", "attention_mask"):
+            if inputs[name] is not None:  # the mask may be longer: its end belongs to the ids
                 first[name], rest[name] = inputs[name][:, :-steps], inputs[name][:, -steps:]
         for layer in past_key_values.layers:
             layer.record_past = False
-        parts = [self.model(past_key_values=past_key_values, **first)]
-        past_key_values.activate_past_recording()
+        try:
+            parts = [self.model(past_key_values=past_key_values, **first)]
+        finally:
+            past_key_values.activate_past_recording()
         parts.append(self.model(past_key_values=past_key_values, **rest))
         if parts[0].hidden_states is not None:
             pairs = zip(*(part.hidden_states for part in parts), strict=True)
@@ -530,7 +531,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
                 with an assistant, or `assistant_early_exit` (layers cannot be left out).
         """
         ids = kwargs.get("input_ids") if inputs is None else inputs
-        if isinstance(ids, Tensor) and ids.numel() and not ids.is_floating_point():
+        if isinstance(ids, Tensor) and kwargs.get("inputs_embeds") is None:
+            _check_input(ids, True)
             _check_ids(ids, self.config.vocab_size)  # on a GPU an embedding's own error cannot be recovered from
         return super().generate(inputs, *args, **kwargs)
 
@@ -553,6 +555,9 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
                 generation_config._mask_length = past + length
             else:
                 model_kwargs["attention_mask"] = F.pad(mask, (past, 0), value=1)
+
+    def _get_static_cache_init_shape(self) -> None:
+        """No heads to allocate by: the first step makes the state."""
 
     def _assisted_decoding(self, input_ids, generation_config, inputs_tensor=None, **kwargs):
         cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
@@ -713,6 +718,19 @@ def _step_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor |
         if attention_mask.ndim != 2 or shape[0] != batch or shape[1] < time:
             raise ValueError(f"attention_mask must be of shape ({batch}, {time}) or longer in time; got {shape}")
     return attention_mask[:, -time:].bool()
+
+
+def _check_input(given: Tensor, is_ids: bool) -> None:
+    if given.ndim != (2 if is_ids else 3):
+        axes = "batch, time" if is_ids else "batch, time, features"
+        raise ValueError(f"the input must be of shape ({axes}); got {tuple(given.shape)}")
+    if is_ids and given.is_floating_point():
+        raise ValueError(f"token ids must be whole numbers; got {given.dtype}")
+    if not is_tracing(given) and 0 in given.shape:
+        raise ValueError(
+            f"an input of shape {tuple(given.shape)} holds no token: give at least one text and one token "
+            "(to generate from nothing, start with bos_token_id)"
+        )
 
 
 def _check_ids(ids: Tensor, vocab_size: int) -> None:

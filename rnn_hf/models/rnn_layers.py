@@ -3,7 +3,7 @@
 Three ways to run a layer give the same numbers:
 - `fused`: torch's kernels (oneDNN, cuDNN) on parameters that this module owns, for training and prefill;
 - `step by step` with the equations of `rnn_cells`, for single steps and where past states are recorded;
-- `scan`, a higher-order operator that compiles and exports with dynamic lengths, while tracing.
+- `scan`, a higher-order operator that exports with dynamic lengths, under `torch.export`.
 
 Padding is skipped: a padded step leaves the state as it was. The fused path therefore moves each row's real tokens to
 the front (`Padding`), runs over the dense batch and gathers what it needs: packing would fall off the fast kernels.
@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import is_tracing
 
 from .configuration_rnn import GATES, RnnConfig
+from .fused_loop import fused_loop, run
 from .rnn_cells import elman_cell, gru_cell, lstm_cell
 
 State = tuple[Tensor, ...]  # (h,) or (h, c), each [batch, hidden_size]
@@ -40,7 +44,8 @@ class Padding(NamedTuple):
         lengths, latest = mask.sum(-1), mask.cumsum(-1) - 1
         steps = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
         flip = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
-        right_padded = bool((mask == (steps < lengths[:, None])).all())
+        # compiled code cannot look, and sorts in any case
+        right_padded = not is_tracing(mask) and bool((mask == (steps < lengths[:, None])).all())
         order = None if right_padded else torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
         return cls(mask, lengths, order, latest, flip)
 
@@ -186,15 +191,18 @@ class RnnLayer(GradientCheckpointingLayer):
             out = hold_last(self._connect(x, out), padding.latest, before)
         else:
             x = self._normed(hidden_states)
-            if record or x.shape[1] == 1:
+            # where the length is dynamic, `x.shape[1] == 1` would shut a single step out of the exported program
+            one_step = statically_known_true(x.shape[1] == 1) if torch.compiler.is_exporting() else x.shape[1] == 1
+            if record or one_step:
                 out, state, steps = self._step_by_step(x, state, mask, weights)
-            elif torch.compiler.is_compiling():
+            elif torch.compiler.is_exporting():
                 out, state = self._scan(x, state, mask, weights)
             else:
                 out, state = self._fused(x, state, weights)
             out = self._connect(hidden_states, out)
-            if mask is not None and self.connection != "none":  # otherwise the carried h stands there already
-                out = hold_last(out, _latest_position(mask), before)
+            if mask is not None and (self.connection != "none" or self.directions == 2):
+                # otherwise the carried h stands there already
+                out = _hold(out, mask, before)
         if not keep_state:
             return out, None, None
         if self.carries_output:
@@ -232,11 +240,15 @@ class RnnLayer(GradientCheckpointingLayer):
 
     def _kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
         """torch's fused loop over one direction, or over both: state tensors are [directions, batch, hidden_size]."""
-        name = f"rnn_{self.nonlinearity}" if self.cell_type == "elman" else self.cell_type
-        hx = list(state) if self.cell_type == "lstm" else state[0]
-        train = self.training or torch.is_grad_enabled()  # cuDNN keeps what backward needs only then
-        # after the weights: has_biases, num_layers, dropout, train, bidirectional, batch_first
-        out, *state = getattr(torch._VF, name)(x, hx, weights, True, 1, 0.0, train, len(weights) == 8, True)
+        kernel = f"rnn_{self.nonlinearity}" if self.cell_type == "elman" else self.cell_type
+        if torch.compiler.is_compiling():
+            if torch.is_autocast_enabled(x.device.type):  # which does not know the operator
+                dtype = torch.get_autocast_dtype(x.device.type)
+                x, state, weights = x.to(dtype), [s.to(dtype) for s in state], [w.to(dtype) for w in weights]
+            out, *state = fused_loop(kernel, x, state, weights)
+        else:
+            train = self.training or torch.is_grad_enabled()  # cuDNN keeps what backward needs only then
+            out, *state = run(kernel, train, x, state, weights)
         return out, tuple(state)
 
     def _fused(self, x: Tensor, state: State, weights: list[list[Tensor]]) -> tuple[Tensor, State]:
@@ -285,8 +297,6 @@ class RnnLayer(GradientCheckpointingLayer):
         return torch.cat(outs, -1), tuple(torch.cat(s, -1) for s in zip(*states, strict=True)), steps
 
     def _scan(self, x: Tensor, state: State, mask: Tensor | None, weights) -> tuple[Tensor, State]:
-        from torch._higher_order_ops.scan import scan
-
         outs, states = [], []
         for direction, (one, one_state) in enumerate(zip(weights, self._split(state), strict=True)):
             projected = F.linear(x, one[0], one[2]).transpose(0, 1)  # [time, batch, gates * hidden_size]
@@ -307,11 +317,15 @@ class RnnLayer(GradientCheckpointingLayer):
         return torch.cat(outs, -1), tuple(torch.cat(s, -1) for s in zip(*states, strict=True))
 
 
-def _latest_position(mask: Tensor) -> Tensor:
-    """[batch, time]: the step of the latest real token so far, -1 before the first."""
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    real = torch.where(mask, steps, -1)
-    if not torch.compiler.is_compiling():
-        return real.cummax(1).values
+def _hold(x: Tensor, mask: Tensor, before: Tensor) -> Tensor:
+    """`hold_last`, by a mask."""
+    if not torch.compiler.is_exporting():
+        steps = torch.arange(mask.shape[1], device=mask.device)
+        return hold_last(x, torch.where(mask, steps, -1).cummax(1).values, before)
+
     # cummax has no ONNX form
-    return torch.where(steps[:, None] >= steps, real[:, None, :], -1).amax(-1)
+    def step(carry, inputs):
+        carry = torch.where(inputs[1], inputs[0], carry)
+        return carry, carry.clone()
+
+    return scan(step, before.clone(), (x.transpose(0, 1), mask.transpose(0, 1)[..., None]))[1].transpose(0, 1)

@@ -1,0 +1,179 @@
+"""The recurrent state as an object of its own: kept in a file, moved, split and repeated.
+
+A state is the `Cache` that a model returns as `past_key_values`. It holds `h` (and `c` for an LSTM) of each layer, a
+few kilobytes whatever was read, and goes back into `forward`, `generate` or `stream`. The functions here return a new
+state and leave theirs as it was, but for `detach_`, which works in place; `copy.deepcopy(state)` copies one.
+"""
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache
+
+from ..models.cache import detach_, new_cache
+from ..models.configuration_rnn import RnnConfig
+
+FORMAT = "rnn-hf state 1"
+
+
+def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
+    """Writes a state to a safetensors file that another process resumes from with [`load_state`], all or nothing.
+
+    Args:
+        cache: the state. Recorded past steps (for roll-back) and the graph are not saved.
+        path: the file, replaced if it is there.
+        config: the configuration of the model that the state belongs to; what the state depends on is saved with it.
+
+    Raises:
+        ValueError: the state is empty, or not one of a model of this configuration.
+        OSError: the file cannot be written; a file that was there before is left as it was.
+    """
+    _check_shapes({i: layer.state for i, layer in enumerate(cache.layers)}, config, "the state")
+    tensors = {
+        f"layers.{i}.{name}": tensor.detach().cpu().contiguous().clone()
+        for i, layer in enumerate(cache.layers)
+        for name, tensor in zip(_names(config, i), layer.state, strict=True)
+    }
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(_identity(config)),
+        "tokens_read": str(int(cache.get_seq_length())),
+        "sha256": _digest(tensors),
+    }
+    path = Path(path)
+    # Beside the target: a rename is atomic within one file system only.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(save(tensors, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
+    """The state in a file of [`save_state`], on the CPU.
+
+    Equal sizes do not make equal models: that the weights are those that the state was made with is the caller's to
+    know.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, holds no state, or the state of a model with another configuration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no state at {str(path)!r}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or incomplete ({error}): save the state again") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} holds no state: its format must be {FORMAT!r}; got {metadata.get('format')!r}")
+    if _digest(tensors) != metadata.get("sha256"):
+        raise ValueError(f"{path} is damaged (its sha256 is another): save the state again")
+    theirs, ours = json.loads(metadata["config"]), _identity(config)
+    differences = [f"{k}={theirs.get(k)!r}, not {ours[k]!r}" for k in ours if theirs.get(k) != ours[k]]
+    if differences:
+        raise ValueError(f"{path} belongs to a model with {'; '.join(differences)}")
+    names = [[f"layers.{i}.{name}" for name in _names(config, i)] for i in range(config.num_hidden_layers)]
+    expected = [name for layer in names for name in layer]
+    if set(expected) != set(tensors):
+        raise ValueError(f"{path} must hold {', '.join(expected)}; got {', '.join(sorted(tensors))}")
+    states = [tuple(tensors[name] for name in layer) for layer in names]
+    _check_shapes(dict(enumerate(states)), config, str(path))
+    cache = new_cache(config, states)
+    for layer in cache.layers:
+        layer.cumulative_length.add_(int(metadata["tokens_read"]))
+    return cache
+
+
+def move_state(cache: Cache, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cache:
+    """The state on another device, or with numbers of another type."""
+    moved = _changed(cache, lambda s: s.to(device=device, dtype=dtype, copy=True))
+    for layer in moved.layers:
+        if layer.is_initialized:
+            layer.device, layer.dtype = layer.states[0].device, layer.states[0].dtype
+            layer.cumulative_length = layer.cumulative_length.to(layer.device)
+    return moved
+
+
+def select_state(cache: Cache, rows: Sequence[int] | Tensor) -> Cache:
+    """The state of some rows of the batch, in the order given.
+
+    Raises:
+        ValueError: a row that is not there.
+    """
+    rows = torch.as_tensor(rows, dtype=torch.long).view(-1)
+    if not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= cache.batch_size:
+        raise ValueError(f"rows must be from 0 to {cache.batch_size - 1}, one at least; got {rows.tolist()}")
+    return _changed(cache, lambda s: s.index_select(0, rows.to(s.device)))
+
+
+def repeat_state(cache: Cache, repeats: int) -> Cache:
+    """The state with each row `repeats` times in succession: several texts that go on from one prompt.
+
+    Raises:
+        ValueError: `repeats` is below 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1; got {repeats}")
+    return _changed(cache, lambda s: s.repeat_interleave(repeats, 0))
+
+
+def _changed(cache: Cache, change: Callable[[Tensor], Tensor]) -> Cache:
+    changed = copy.copy(cache)
+    changed.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in changed.layers:
+        layer.cumulative_length = layer.cumulative_length.clone()
+        layer._replace(change)
+    return changed
+
+
+def _identity(config: RnnConfig) -> dict:
+    """What a state depends on, as it comes back from JSON."""
+    names = ("model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions")
+    return {**{name: getattr(config, name) for name in names}, "layer_sizes": [list(s) for s in config.layer_sizes]}
+
+
+def _names(config: RnnConfig, layer: int) -> list[str]:
+    """What the tensors of a layer's state are."""
+    carries_output = config.layer_connection != "none" and layer == config.num_hidden_layers - 1
+    return ["h", *(["c"] if config.cell_type == "lstm" else []), *(["output"] if carries_output else [])]
+
+
+def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfig, where: str) -> None:
+    if len(states) != config.num_hidden_layers:
+        raise ValueError(f"{where} must hold {config.num_hidden_layers} layers; got {len(states)}")
+    for i, state in states.items():
+        if state is None:
+            raise ValueError(f"{where} is empty: read a text first")
+        rows, width = state[0].shape[0], config.layer_sizes[i][1] * config.directions
+        if len(state) != len(_names(config, i)) or any(s.shape != (rows, width) for s in state):
+            raise ValueError(
+                f"layer {i} of {where} must hold {', '.join(_names(config, i))} of shape (batch, {width}); "
+                f"got {[tuple(s.shape) for s in state]}"
+            )
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["detach_", "load_state", "move_state", "repeat_state", "save_state", "select_state"]
