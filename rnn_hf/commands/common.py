@@ -112,7 +112,8 @@ def architecture(folder: str) -> str:
 
 def encode(tokenizer, text: str, what: str = "text") -> list[int]:
     """Token ids of `text`. Raises ValueError if it is empty or holds no word that the tokenizer knows."""
-    ids = tokenizer(text)["input_ids"]
+    limited = tokenizer.model_max_length < 10**9  # as `max_length` of a classifier's data leaves it
+    ids = tokenizer(text, truncation=limited)["input_ids"]
     if not ids:
         raise ValueError(f"the {what} {text!r} is empty: it has no tokens")
     if tokenizer.unk_token_id is not None and set(ids) == {tokenizer.unk_token_id}:

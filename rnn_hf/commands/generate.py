@@ -30,7 +30,7 @@ def run(argv: list[str]) -> None:
 
     model, tokenizer = open_model(arguments.folder, "ForCausalLM")
     # A text begins after the token that ended the one before it, as in training.
-    ids = [model.config.bos_token_id] + (
+    ids = [tokenizer.bos_token_id if model.config.bos_token_id is None else model.config.bos_token_id] + (
         [] if arguments.prompt is None else encode(tokenizer, arguments.prompt, "prompt")
     )
     sampling = {"do_sample": False}

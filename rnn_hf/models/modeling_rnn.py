@@ -47,6 +47,10 @@ AUTO_MAP = {
 }
 
 
+# What a checkpoint may hold beside the encoder: the head of another task is left out.
+_ALL_HEADS = ("lm_head.", "projection.", "pooler.", "score.")
+
+
 @dataclass
 class TextScore:
     """Log-probabilities of one text under a language model, in nats.
@@ -181,7 +185,13 @@ class RnnPreTrainedModel(PreTrainedModel):
         if sizes:
             raise SizeMismatchError(
                 f"{type(self).__name__} from {source}: sizes differ from the configuration's: {'; '.join(sizes)}. "
-                "Take the configuration that was saved with the weights, or pass ignore_mismatched_sizes=True"
+                "Take the configuration that was saved with the weights"
+            )
+        foreign = sorted(key for key in info["unexpected_keys"] if not key.startswith(_ALL_HEADS))
+        if foreign:
+            raise ValueError(
+                f"{type(self).__name__} from {source}: the configuration has no place for {', '.join(foreign)}. "
+                "Take the configuration that was saved with the weights"
             )
         missing = set(info["missing_keys"])
         saved_as = self.config.architectures or []
@@ -193,7 +203,7 @@ class RnnPreTrainedModel(PreTrainedModel):
         if missing:
             raise ValueError(
                 f"{type(self).__name__} from {source}: the checkpoint lacks {', '.join(sorted(missing))}. "
-                "Take a complete checkpoint, or pass state_dict= to load what there is"
+                "Take a complete checkpoint"
             )
 
     def save_pretrained(self, save_directory, *args, include_code: bool = False, **kwargs):
@@ -359,6 +369,9 @@ class RnnModel(RnnPreTrainedModel):
         given = input_ids if inputs_embeds is None else inputs_embeds
         _check_input(given, inputs_embeds is None)
         if inputs_embeds is not None:
+            width = self.config.embedding_size
+            if inputs_embeds.shape[-1] != width:  # torch's LSTM kernel would read beyond the weights
+                raise ValueError(f"inputs_embeds must have {width} features (embedding_size); got {given.shape[-1]}")
             return inputs_embeds
         try:
             embedded = self.embed_tokens(input_ids)
@@ -435,7 +448,6 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
-        shift_labels: Tensor | None = None,
         skip_logits: bool | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs,
@@ -458,6 +470,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             `loss` (mean nats per scored token), `logits` (`torch.Tensor` of shape `(batch, time, vocab_size)`),
             `past_key_values`.
         """
+        # Not in the signature: Trainer takes every argument called labels there for one that a batch must hold.
+        shift_labels = kwargs.pop("shift_labels", None)
         encode, wanted = self.model, logits_to_keep if isinstance(logits_to_keep, int) else 0
         if past_key_values is not None and past_key_values.layers and past_key_values.is_recording_past(0):
             encode = partial(self._encode_recorded, max(wanted, KEPT_HISTORY))

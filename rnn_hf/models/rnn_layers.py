@@ -258,11 +258,16 @@ class RnnLayer(GradientCheckpointingLayer):
 
     def _fused_padded(self, x, state: State, padding: Padding, weights, keep_state: bool) -> tuple[Tensor, State]:
         """`_fused` on rows whose real tokens stand at the front; x at the other steps does not matter."""
+        steps = torch.arange(x.shape[1], device=x.device)
+        padded = (steps >= padding.lengths[:, None])[..., None].to(x.dtype)  # [batch, time, 1]
+        if self.cell_type == "elman" and self.nonlinearity == "relu":
+            # Nothing bounds a relu's state, and what overflows at padding would poison the gradient: 0 there.
+            x = torch.cat([x, padded], -1)
+            weights = [[F.pad(w_ih, (0, 1), value=-_CLOSED), *others] for w_ih, *others in weights]
         if keep_state and self.cell_type == "lstm":
             # h after the last real step is among the outputs, c is not. One more input feature, 1 at padded steps,
             # shuts the input gate and opens the forget gate there, so that c stays as it was.
-            steps = torch.arange(x.shape[1], device=x.device)
-            x = torch.cat([x, (steps >= padding.lengths[:, None])[..., None].to(x.dtype)], -1)
+            x = torch.cat([x, padded], -1)
             gates = x.new_tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(self.hidden_size)[:, None]
             weights = [[torch.cat([w_ih, gates], -1), *others] for w_ih, *others in weights]
         outs, states = [], []

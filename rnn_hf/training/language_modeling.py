@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
-from ..models.cache import detach_
+from ..models.cache import detach_, new_cache
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
 from .pretrained import build_model
@@ -44,8 +44,9 @@ class LanguageModelingModule(TextModule):
         self.train_state = None
 
     def training_step(self, batch, batch_idx):
-        output = self.model(**batch, past_key_values=self.train_state, use_cache=True)
-        self.train_state = output.past_key_values
+        if self.train_state is None:
+            self.train_state = new_cache(self.model.config)
+        output = self.model(**batch, past_key_values=self.train_state)  # which the model updates in place
         detach_(self.train_state)
         if self.logs_now:
             loss = output.loss.detach()

@@ -1,8 +1,9 @@
 """From a recipe's `config` and `pretrained` to a model; what the data decides is filled in, contradictions refused."""
 
+from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models.configuration_rnn import RnnConfig
 
@@ -25,6 +26,8 @@ def model_config(config: dict[str, Any] | None, pretrained: str | None = None, *
     if pretrained is None:
         return RnnConfig(**{**config, **decided})
     saved = AutoConfig.from_pretrained(pretrained)
+    if not hasattr(saved, "field_rules"):
+        raise ValueError(f"model.pretrained must be a model of rnn-hf; {pretrained!r} is of type {saved.model_type!r}")
     kept = {name: getattr(saved, name) for name in saved.field_rules}
     return type(saved)(**{**kept, **config, **decided})
 
@@ -50,6 +53,12 @@ def build_model(
         raise ValueError(
             f"{pretrained!r} has a vocabulary of {saved}, the data's tokenizer one of {len(tokenizer)}: leave "
             "data.tokenizer out, and the tokenizer of the pretrained model is used"
+        )
+    file = Path(pretrained) / "tokenizer.json"
+    if file.is_file() and AutoTokenizer.from_pretrained(pretrained).get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"{pretrained!r} was trained with another vocabulary of the same size: leave data.tokenizer out, and the "
+            "tokenizer of the pretrained model is used"
         )
     model = auto_class.from_pretrained(pretrained, config=model_config(config, pretrained, **decided))
     return model.train()  # from_pretrained gives it in evaluation mode, and Lightning would leave its dropouts off
