@@ -44,6 +44,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} must hold a mapping with the keys task, model, data, trainer; got {recipe!r:.60}")
+    for section in ("model", "data", "trainer"):
+        if not isinstance(recipe.get(section, {}), dict):
+            raise ValueError(f"{path}: {section} must be a mapping; got {recipe[section]!r:.60}")
     return recipe
 
 

@@ -1,6 +1,7 @@
 """What the verbs share: an argument parser that suggests, and opening a folder as the right kind of model."""
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -98,7 +99,14 @@ def open_model(name: str, ending: str):
             held = KINDS[found][0] if found else f"a {architecture(folder)}"
             raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]}{cure}")
         model = KINDS[ending][1].from_pretrained(folder).eval()
-        return model, AutoTokenizer.from_pretrained(folder)
+        if Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no tokenizer.json: save the model's tokenizer there")
+        try:
+            return model, AutoTokenizer.from_pretrained(folder)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"the tokenizer files of {folder} are damaged ({error}): save the tokenizer again"
+            ) from error
     except OSError as error:
         if Path(folder).exists():
             raise

@@ -172,6 +172,11 @@ class RnnPreTrainedModel(PreTrainedModel):
                 output_loading_info=True,
                 **kwargs,
             )
+        except NotImplementedError as error:  # transformers compares two tensors, one of which was never read
+            raise ValueError(
+                f"{cls.__name__} from {pretrained_model_name_or_path}: tie_word_embeddings must be as the weights "
+                "were saved"
+            ) from error
         except SafetensorError as error:
             raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
         if not explicit and not ignore_sizes and not return_info:  # who asks for the report judges it
@@ -495,6 +500,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         if shift_labels is not None:
             if shift_labels.shape != hidden.shape[:2]:
                 raise ValueError(f"labels must be of shape {tuple(hidden.shape[:2])}; got {tuple(shift_labels.shape)}")
+            _check_label_ids(shift_labels, self.config.vocab_size)
             if logits is not None and logits.shape[:2] == shift_labels.shape:
                 loss = cross_entropy(logits, shift_labels, num_items_in_batch)
             else:
@@ -719,7 +725,12 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         kwargs["use_cache"] = False
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         logits = self.score(self.dropout(outputs.last_hidden_state))
-        loss = None if labels is None else self.loss_function(logits, labels, self.config)
+        loss = None
+        if labels is not None:
+            if labels.shape != logits.shape[:2]:
+                raise ValueError(f"labels must be of shape {tuple(logits.shape[:2])}; got {tuple(labels.shape)}")
+            _check_label_ids(labels, self.num_labels)
+            loss = self.loss_function(logits, labels, self.config)
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
@@ -767,10 +778,18 @@ def _check_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> None:
     single = config.problem_type == "single_label_classification" or (
         config.problem_type is None and num_labels > 1 and not labels.is_floating_point() and labels.ndim == 1
     )
-    if single and labels.device.type == "cpu" and not is_tracing(labels):
-        wrong = labels[(labels != -100) & ((labels < 0) | (labels >= num_labels))]
+    if single:
+        _check_label_ids(labels, num_labels)
+
+
+def _check_label_ids(labels: Tensor, count: int) -> None:
+    """Each label is from 0 to count - 1, or -100; on the CPU, where looking costs nothing."""
+    if labels.device.type == "cpu" and not is_tracing(labels):
+        wrong = labels[(labels != -100) & ((labels < 0) | (labels >= count))]
         if len(wrong):
-            raise ValueError(f"labels must be from 0 to {num_labels - 1} (num_labels - 1); got {int(wrong[0])}")
+            raise ValueError(
+                f"labels must be from 0 to {count - 1}, or -100 for what is not scored; got {int(wrong[0])}"
+            )
 
 
 def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -50,6 +50,17 @@ def test_what_was_learnt(workplace):
     assert classifier["metrics"]["test/accuracy"] > 0.9 > classifier["data"]["baselines"]["test/majority_accuracy"]
 
 
+def test_predict_reads_as_much_of_a_text_as_training_did(workplace, rnn_hf):
+    """`max_length` travels with the tokenizer: what stands behind it changes nothing."""
+    code, _, err = rnn_hf(
+        "fit", "--config", "classifier.yaml", "--data.max_length", "4", "--trainer.max_epochs", "1",
+        "--output_dir", "runs/short",
+    )  # fmt: skip
+    assert code == 0, err
+    first = rnn_hf("predict", "runs/short", "the film was great")[1]
+    assert rnn_hf("predict", "runs/short", "the film was great and dull and slow and boring")[1] == first
+
+
 def test_from_pretrained_opens_both_folders(workplace):
     lm = AutoModelForCausalLM.from_pretrained("runs/lm/model")
     tokenizer = AutoTokenizer.from_pretrained("runs/lm/model")
@@ -126,6 +137,8 @@ WRONG = [
     (["fit", "--config", "lm.yaml", "--output_dir", "reviews"], "output_dir 'reviews' is not empty"),
     (["fit", "--config", "broken.yaml"], "is not valid YAML"),
     (["fit", "--config", "list.yaml"], "must hold a mapping"),
+    (["fit", "--config", "null.yaml"], "model must be a mapping; got None"),
+    (["predict", "untokenised", "good film"], "holds no tokenizer.json"),
     (["fit", "--config", "typo.yaml"], "unknown key 'data.batchsize' in typo.yaml (did you mean 'data.batch_size'?)"),
     (["fit", "lm.yaml"], "fit takes options only"),
     (["generate", "runs/lm", "--promt", "x"], "unknown argument '--promt' (did you mean '--prompt'?)"),
@@ -153,6 +166,10 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
     (workplace / "broken.yaml").write_text("task: [")
     (workplace / "list.yaml").write_text("- task")
     (workplace / "typo.yaml").write_text("task: classification\ndata: {dataset: reviews, batchsize: 3}\n")
+    (workplace / "null.yaml").write_text("task: classification\nmodel: null\n")
+    (workplace / "untokenised").mkdir(exist_ok=True)
+    for name in ("config.json", "model.safetensors"):
+        (workplace / "untokenised" / name).write_bytes((workplace / "runs/classifier/model" / name).read_bytes())
     (workplace / "other.csv").write_text("text,label\ngood film,neutral\n")
 
     def snapshot():

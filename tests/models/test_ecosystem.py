@@ -193,3 +193,24 @@ def test_compiles_without_a_graph_break(cell):
 
 def build_for_compile(cell):
     return randomise(RnnForCausalLM(tiny_config(cell_type=cell, num_hidden_layers=2, layer_connection="residual")))
+
+
+def test_trainer_evaluates_a_language_model(tokenizer, tmp_path):
+    """`labels` is the one label argument: with another in the signature Trainer would report no loss."""
+    pytest.importorskip("accelerate", reason="Trainer needs the extra 'trainer'")
+    model = build(RnnForCausalLM, tokenizer)
+    rows = [{"input_ids": tokenizer(TEXTS[0])["input_ids"], "labels": tokenizer(TEXTS[0])["input_ids"]}] * 4
+    arguments = TrainingArguments(tmp_path, report_to=[], use_cpu=True, disable_tqdm=True)
+    metrics = Trainer(model, arguments, eval_dataset=rows).evaluate()
+    expected = model(torch.tensor([rows[0]["input_ids"]]), labels=torch.tensor([rows[0]["labels"]])).loss
+    assert metrics["eval_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("cls", [RnnForCausalLM, RnnForTokenClassification], ids=lambda c: c.__name__)
+def test_labels_of_tokens_that_do_not_fit_are_refused(cls):
+    model = randomise(cls(tiny_config(num_labels=3)))
+    ids = torch.randint(3, 41, (2, 5))
+    with pytest.raises(ValueError, match="labels must be from 0 to"):
+        model(ids, labels=torch.full((2, 5), 41))
+    with pytest.raises(ValueError, match=r"labels must be of shape \(2, 5\)"):
+        model(ids, labels=torch.zeros(5, 2, dtype=torch.long))

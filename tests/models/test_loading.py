@@ -288,3 +288,18 @@ def test_bfloat16(tmp_path):
     loss.backward()
     assert loss.isfinite()
     assert half.generate(IDS, max_new_tokens=3, do_sample=False).shape == (1, 7)
+
+
+def test_weights_without_a_place_are_refused(tmp_path):
+    """A configuration with fewer layers or norms than the checkpoint would silently drop half the network."""
+    RnnForCausalLM(full_config()).save_pretrained(tmp_path)
+    for change in ({"num_hidden_layers": 1}, {"layer_norm": False}, {"tie_word_embeddings": True}):
+        with pytest.raises(ValueError, match=r"no place for model\.|sizes differ|tie_word_embeddings must be"):
+            RnnForCausalLM.from_pretrained(tmp_path, **change)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_embeddings_of_another_width_are_refused(cell):
+    model = RnnForCausalLM(full_config(cell_type=cell))
+    with pytest.raises(ValueError, match=r"inputs_embeds must have 6 features \(embedding_size\); got 7"):
+        model(inputs_embeds=torch.randn(2, 4, 7))

@@ -291,3 +291,23 @@ def test_locked_dropout_keeps_one_mask_a_sequence():
     assert torch.equal(out, out[:, :1].expand(3, 10, 20))
     assert set(out.unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(out[0], out[1])
+
+
+def test_a_relu_state_does_not_overflow_at_padding():
+    """Recurrent weights that grow the state at each step: 400 padded steps must not poison the gradient."""
+    config = tiny_config(cell_type="elman", nonlinearity="relu", last_hidden_size=None, num_labels=2, pooling="mean")
+    model = randomise(RnnForSequenceClassification(config)).double()
+    with torch.no_grad():
+        model.model.layers[0].rnn.weight_hh_l0.copy_(1.3 * torch.eye(7))
+    ids, mask = torch.randint(3, 41, (2, 400)), torch.ones(2, 400, dtype=torch.long)
+    ids[:, 3:] = ids[:, 3:4]
+    mask[0, 3:], mask[1, 2:] = 0, 0
+
+    def gradient(ids, mask):
+        model.zero_grad()
+        model(ids, mask).logits.sum().backward()
+        return model.model.layers[0].rnn.weight_hh_l0.grad.clone()
+
+    together = gradient(ids, mask)
+    alone = gradient(ids[:1, :3], mask[:1, :3]) + gradient(ids[1:, :2], mask[1:, :2])
+    torch.testing.assert_close(together, alone, atol=1e-10, rtol=0)
