@@ -27,7 +27,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, can_return_tuple, is_tracing
+from transformers.utils import can_return_tuple, is_tracing
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -799,6 +799,8 @@ def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
     for text, row in zip(texts, ids, strict=True):
         if not row:
             raise ValueError(f"text {text!r} holds no token: give a text that is not empty")
+        if tokenizer.unk_token_id is not None and set(row) == {tokenizer.unk_token_id}:
+            raise ValueError(f"text {text!r:.80} has only words that the tokenizer does not know")
     return ids
 
 
@@ -822,9 +824,14 @@ def _damaged(source: Path, error: SafetensorError) -> str:
 
 def _check_shard_paths(folder: Path) -> None:
     """A local index may only name files that stand in its own folder."""
-    index = folder / SAFE_WEIGHTS_INDEX_NAME
-    if index.is_file():
-        for shard in set(json.loads(index.read_text())["weight_map"].values()):
+    for index in folder.glob("*.safetensors.index*.json"):  # `variant=` reads model.safetensors.index.VARIANT.json
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{index} is no index of weights (a JSON object with weight_map): save it again"
+            ) from error
+        for shard in shards:
             if Path(shard).name != shard:
                 raise ValueError(f"{index} names a shard outside its folder: {shard!r}")
 

@@ -177,6 +177,8 @@ def test_no_text_is_one_clear_error(tokenizer, method):
         getattr(model, method)([], tokenizer)
     with pytest.raises(ValueError, match="text '' holds no token"):
         getattr(model, method)(["a film", ""], tokenizer)
+    with pytest.raises(ValueError, match="has only words that the tokenizer does not know"):
+        getattr(model, method)(["a film", "zzz"], tokenizer)
 
 
 @pytest.mark.parametrize("cell", CELLS)

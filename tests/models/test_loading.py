@@ -163,9 +163,19 @@ def test_shards_stay_inside_the_folder(shard, tmp_path):
     model.save_pretrained(inside)
     (inside / WEIGHTS).rename(tmp_path / WEIGHTS)
     index = {"metadata": {}, "weight_map": dict.fromkeys(load_file(tmp_path / WEIGHTS), shard)}
-    (inside / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="names a shard outside its folder"):
-        RnnForCausalLM.from_pretrained(inside)
+    for name, variant in ((f"{WEIGHTS}.index.json", None), (f"{WEIGHTS}.index.v.json", "v")):
+        (inside / name).write_text(json.dumps(index))
+        with pytest.raises(ValueError, match="names a shard outside its folder"):
+            RnnForCausalLM.from_pretrained(inside, variant=variant)
+        (inside / name).unlink()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_a_broken_index_is_named(content, tmp_path):
+    RnnForCausalLM(full_config()).save_pretrained(tmp_path)
+    (tmp_path / f"{WEIGHTS}.index.json").write_text(content)
+    with pytest.raises(ValueError, match="is no index of weights"):
+        RnnForCausalLM.from_pretrained(tmp_path)
 
 
 def test_sharded_folder(tmp_path):
