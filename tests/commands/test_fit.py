@@ -54,11 +54,11 @@ def test_predict_reads_as_much_of_a_text_as_training_did(workplace, rnn_hf):
     """`max_length` travels with the tokenizer: what stands behind it changes nothing."""
     code, _, err = rnn_hf(
         "fit", "--config", "classifier.yaml", "--data.max_length", "4", "--trainer.max_epochs", "1",
-        "--output_dir", "runs/short",
+        "--output_dir", "runs/first_words",
     )  # fmt: skip
     assert code == 0, err
-    first = rnn_hf("predict", "runs/short", "the film was great")[1]
-    assert rnn_hf("predict", "runs/short", "the film was great and dull and slow and boring")[1] == first
+    first = rnn_hf("predict", "runs/first_words", "the film was great")[1]
+    assert rnn_hf("predict", "runs/first_words", "the film was great and dull and slow and boring")[1] == first
 
 
 def test_from_pretrained_opens_both_folders(workplace):
