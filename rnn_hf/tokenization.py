@@ -6,6 +6,7 @@ Notable:
 - No text yields `<pad>` or `<eos>`: written out, they are ordinary characters (`split_special_tokens=True`). The
   literal `<unk>` is the unknown token only for `split="whitespace"`, where corpora such as WikiText write it.
 - BPE, byte and character decoding restores the text exactly; a character that training never saw becomes `<unk>`.
+- Decoded words begin with their space, as GPT-2's do: what a model adds to a prompt is decoded alone and then appended.
 - The same texts give the same ids in every run: equal counts are ordered by the token itself.
 """
 
@@ -55,7 +56,7 @@ def train_word_tokenizer(
         lowercase: fold case first, here and in every later text.
         split: "words" separates punctuation and reads a curly apostrophe as a straight one; decoding closes the spaces
             before punctuation again, so the text is readable but not restored. "whitespace" is for text that is
-            tokenised already (Penn Treebank, WikiText): decoding gives the tokens joined by single spaces.
+            tokenised already (Penn Treebank, WikiText): decoding gives each token after a single space.
         padding_side: "right" for classification, "left" for generation.
 
     Raises ValueError for a value outside these, for an item that is not a string, and for texts without a word.
@@ -73,6 +74,7 @@ def train_word_tokenizer(
         pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), literal_specials])
     # WordPiece is the decoder that joins with spaces; no token starts with its continuation prefix, a newline.
     joining = [decoders.WordPiece(prefix="\n", cleanup=False), decoders.Fuse()]
+    joining += [decoders.Replace(Regex(r"\A(?=[\s\S])"), " ")]
     tokenizer = _word_level(
         texts, pre_tokenizer, vocab_size, min_frequency, normalizer + [normalizers.Lowercase()] * lowercase
     )

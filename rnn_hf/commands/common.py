@@ -1,6 +1,7 @@
 """What the verbs share: an argument parser that suggests, and opening a folder as the right kind of model."""
 
 import argparse
+import itertools
 import json
 import re
 from pathlib import Path
@@ -27,10 +28,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def parse_args(self, argv):
+        options = itertools.takewhile(lambda word: word != "--", argv)
+        for word in options:  # before argparse, which would first ask for the option that was misspelt
+            name = word.partition("=")[0]
+            if name.startswith("--") and " " not in name and name not in self._option_string_actions:
+                near = suggestion(name, self._option_string_actions)
+                raise ValueError(f"{self.prog}: unknown argument {word!r}{near}")
         arguments, unknown = self.parse_known_args(argv)
         if unknown:
-            near = suggestion(unknown[0].partition("=")[0], self._option_string_actions)
-            raise ValueError(f"{self.prog}: unknown argument {unknown[0]!r}{near}")
+            raise ValueError(f"{self.prog}: unknown argument {unknown[0]!r}; `{self.prog} --help` explains")
         return arguments
 
     def error(self, message: str) -> NoReturn:
@@ -62,9 +68,11 @@ def run_folder(given: str | None, name: str) -> Path:
     """Where a run writes: `given`, if it is new or empty, or the first new one of runs/NAME, runs/NAME-2, ...
 
     Raises:
-        ValueError: `given` is a file, or holds something.
+        ValueError: `given` is empty or a file, or holds something.
     """
     if given is not None:
+        if not given.strip():
+            raise ValueError(f"output_dir must be a new folder; got {given!r}")
         path = Path(given).expanduser()
         if path.exists() and not path.is_dir():
             raise ValueError(f"output_dir {given!r} is a file: give a new folder")
@@ -97,7 +105,7 @@ def open_model(name: str, ending: str):
         if found != ending:
             cure = f"; use `rnn-hf {KINDS[found][2]}`" if found else ""
             held = KINDS[found][0] if found else f"a {architecture(folder)}"
-            raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]}{cure}")
+            raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]} of rnn-hf{cure}")
         model = KINDS[ending][1].from_pretrained(folder).eval()
         if Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
             raise FileNotFoundError(f"{folder} holds no tokenizer.json: save the model's tokenizer there")
@@ -111,6 +119,12 @@ def open_model(name: str, ending: str):
         if Path(folder).exists():
             raise
         raise FileNotFoundError(f"{name!r} is neither a folder here nor a model that the Hub gave: {error}") from error
+
+
+def require_single_label(model, name: str, verb: str) -> None:
+    """Raises ValueError unless each text has exactly one label."""
+    if model.config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(f"{verb} is for single-label classifiers; {name!r} is {model.config.problem_type}")
 
 
 def architecture(folder: str) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from ..data.batches import labelled_batches, stream_batches
 from ..training.metrics import ClassificationEvaluation, LanguageModelingEvaluation
-from .common import Parser, architecture, model_folder, open_model
+from .common import Parser, architecture, model_folder, open_model, require_single_label
 
 EXAMPLES = """examples:
   rnn-hf evaluate runs/quickstart/language_model --data movie_reviews
@@ -28,6 +28,8 @@ def run(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     is_classifier = architecture(model_folder(arguments.folder)).endswith("ForSequenceClassification")
     model, tokenizer = open_model(arguments.folder, "ForSequenceClassification" if is_classifier else "ForCausalLM")
+    if is_classifier:
+        require_single_label(model, arguments.folder, "evaluate")
     columns = {"text_column": arguments.text_column, "split": arguments.split}
     if is_classifier:
         columns["label_column"] = arguments.label_column

@@ -5,14 +5,18 @@ is computed, the run folder, and the Hugging Face folder with the best weights.
 """
 
 import argparse
+import ast
+import inspect
 import logging
 import re
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any, Literal
 
+from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -41,6 +45,9 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
 }
 
+# keys that name classes of Lightning's -> the module whose classes go without a path
+PLUGINS = {"trainer.callbacks": callbacks, "trainer.logger": loggers}
+
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
     r"(GPU|TPU) available|.*Tip: |Seed set to|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped"
@@ -57,6 +64,8 @@ def quiet_lightning() -> None:
     """Filters what Lightning says that is of no use to someone who runs `rnn-hf`."""
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
         logging.getLogger(name).addFilter(lambda record: not _NOISE.match(record.getMessage()))
+    # What a fine-tuned model takes from its encoder and what it leaves is checked when it is loaded.
+    logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message)
     disable_progress_bar()  # transformers', when a folder is read or written
@@ -118,6 +127,8 @@ class FitCLI(LightningCLI):
         key = re.search(r'(?:Parser key|[Kk]ey) "([^"]+)"', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         action = key and next((a for a in self.parser._actions if a.dest == key[1]), None)
+        if action and key[1] in PLUGINS and (problem := _plugin_problem(value and value[1], PLUGINS[key[1]])):
+            return f"{key[1]}: {problem}"
         if not (value and action):
             return message
         kind = getattr(action, "_typehint", None) or action.type
@@ -139,17 +150,30 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs):
         settings = self.config_init.trainer
         self.best = BestWeights()
-        callbacks = [self.best]
+        given = settings.callbacks or []
+        own = [self.best]
         if settings.enable_progress_bar is not False:
-            callbacks.append(Progress(self.best))
+            own.append(Progress(self.best))
         if settings.enable_checkpointing is not False:
             checkpoints = self.output_dir / "checkpoints"
-            callbacks.append(ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False))
-        settings.callbacks = [*(settings.callbacks or []), *callbacks]
+            own.append(ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False))
+        settings.callbacks = [*(given if isinstance(given, list) else [given]), *own]
+        self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
             settings.logger = CSVLogger(self.output_dir, name="", version="")
         return super().instantiate_trainer(**kwargs)
+
+    def _check_monitors(self, given: list) -> None:
+        """Lightning finds a metric that is never reported only once an epoch has been trained."""
+        evaluated = [f"validation/{name}" for name in CLASSES[self.task][0].Evaluation.names]
+        for callback in given:
+            name = getattr(callback, "monitor", None)
+            if name is not None and name not in evaluated and not name.startswith("train/"):
+                raise ValueError(
+                    f"trainer.callbacks: {type(callback).__name__}'s monitor must be one of {', '.join(evaluated)}; "
+                    f"got {name!r}{suggestion(name, evaluated)}"
+                )
 
     def fit(self) -> None:
         """Trains, tests the best weights if there is a test split, and writes `OUT/model`.
@@ -196,6 +220,26 @@ class FitCLI(LightningCLI):
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
             print(f"wrote {folder}")
+
+
+def _plugin_problem(value: str | None, module: ModuleType) -> str | None:
+    """What is misspelt in `{class_path: NAME, init_args: {...}}`, or a list of these, as jsonargparse prints it."""
+    try:
+        given = ast.literal_eval(value or "")
+    except (SyntaxError, ValueError):
+        return None
+    for entry in given if isinstance(given, list) else [given]:
+        if not isinstance(entry, dict) or "class_path" not in entry:
+            continue
+        name = str(entry["class_path"]).removeprefix(f"{module.__name__}.")
+        if name in module.__all__:
+            arguments = list(inspect.signature(getattr(module, name)).parameters)
+            wrong = [key for key in entry.get("init_args") or {} if key not in arguments]
+            if wrong:
+                return f"{name} has no argument {wrong[0]!r}{suggestion(wrong[0], arguments)}"
+        elif "." not in name:
+            return f"no class {name!r}{suggestion(name, module.__all__)}; a class of your own needs its module's path"
+    return None
 
 
 def _data_seed(seed: bool | int) -> int:

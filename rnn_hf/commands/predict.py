@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from .common import Parser, encode, open_model
+from .common import Parser, encode, open_model, require_single_label
 
 BATCH_SIZE = 64  # texts in one forward pass
 EXAMPLES = """examples:
@@ -18,10 +18,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text; `-` reads one a line from standard input")
     arguments = parser.parse_args(argv)
     model, tokenizer = open_model(arguments.folder, "ForSequenceClassification")
-    if model.config.problem_type not in (None, "single_label_classification"):
-        raise ValueError(
-            f"predict is for single-label classifiers; {arguments.folder!r} is {model.config.problem_type}"
-        )
+    require_single_label(model, arguments.folder, "predict")
     texts = sys.stdin.read().splitlines() if arguments.texts == ["-"] else arguments.texts
     if not texts:
         raise ValueError("standard input holds no text")

@@ -6,6 +6,7 @@ it is printed before it runs.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ set_seed(0)
 for prompt in ("the film is", "a story of", "i laughed"):
     ids = tokenizer(prompt, return_tensors="pt")
     text = lm.generate(**ids, max_new_tokens=25, do_sample=True, temperature=0.8, top_p=0.95)
-    print("  ", tokenizer.decode(text[0], skip_special_tokens=True))
+    print("  ", tokenizer.decode(text[0], skip_special_tokens=True).strip())
 
 classifier = AutoModelForSequenceClassification.from_pretrained("{out}/sentiment/model")
 classify = pipeline("text-classification", model=classifier, tokenizer=tokenizer)
@@ -65,7 +66,8 @@ def run(argv: list[str]) -> None:
     title("4/4  Both folders opened in a fresh process")
     tour = TOUR.format(out=out)
     print(tour)
-    subprocess.run([sys.executable, "-c", tour], check=True)
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    subprocess.run([sys.executable, "-c", tour], check=True, env={**os.environ, **quiet})
 
     print(f"\nOn {tuned['metrics']['test/rows']:,} held-out Rotten Tomatoes sentences, after {minutes(began)}:")
     print(

@@ -165,6 +165,8 @@ PACKAGED: dict[str, Callable[[], Source]] = {"movie_reviews": _movie_reviews, "r
 
 
 def _split_files(dataset: str, required: str = "train") -> dict[str, Path]:
+    if not dataset.strip():
+        raise ValueError(f"the data set must be a file, a folder or one of {', '.join(PACKAGED)}; got {dataset!r}")
     path = Path(dataset).expanduser()
     if path.is_file():
         return {required: path}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
+import torch
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
@@ -87,6 +88,14 @@ def boolean(value: Any) -> str | None:
     return None if isinstance(value, bool) else f"true or false; got {value!r}"
 
 
+def float_type(value: Any) -> str | None:
+    """A floating-point type by torch's name, the type itself, or None."""
+    names = ("float32", "bfloat16", "float16", "float64")
+    if value is None or value in [getattr(torch, name) for name in names]:
+        return None
+    return one_of(*names)(value)
+
+
 def token_ids(value: Any) -> str | None:
     """A token id, a list of them (several ends of text), or None."""
     ids = value if isinstance(value, list) else [value]
@@ -128,7 +137,7 @@ def checked_config(config_class: type) -> type:
             f"unknown key {key!r}{suggestion(key, own)}; the keys are {', '.join(own)}"
             for key in unknown_keys(config_class, kwargs)
         ]
-        refuse(config_class, problems + field_problems(config_class, kwargs) + _label_problems(kwargs))
+        refuse(config_class, problems + field_problems(config_class, kwargs) + _inherited_problems(kwargs))
         try:
             strict_init(self, **kwargs)
         except StrictDataclassError as error:  # a field that transformers declares
@@ -145,9 +154,10 @@ def _inverse(id2label: dict[int, str]) -> dict[str, int]:
     return {label: int(i) for i, label in id2label.items()}
 
 
-def _label_problems(values: dict[str, Any]) -> list[str]:
+def _inherited_problems(values: dict[str, Any]) -> list[str]:
+    """Problems of the keys that transformers declares: labels, kind of problem, number type."""
     problems = []
-    num_labels, id2label = values.get("num_labels"), values.get("id2label")
+    num_labels, id2label, label2id = (values.get(name) for name in ("num_labels", "id2label", "label2id"))
     if num_labels is not None and (problem := integer(1, 10**6)(num_labels)):
         problems.append(f"num_labels must be {problem}")
     kinds = ("regression", "single_label_classification", "multi_label_classification")
@@ -158,6 +168,19 @@ def _label_problems(values: dict[str, Any]) -> list[str]:
             problems.append(f"{name} must be a mapping or None; got {values[name]!r}")
     if isinstance(id2label, dict) and num_labels is not None and len(id2label) != num_labels:
         problems.append(f"num_labels must be {len(id2label)}, the length of id2label; got {num_labels!r}")
+    if isinstance(id2label, dict) and id2label:
+        ids = {str(i) for i in id2label}
+        if ids != {str(i) for i in range(len(id2label))}:
+            problems.append(f"id2label must have the keys 0 to {len(id2label) - 1}; got {', '.join(sorted(ids))}")
+        elif len(set(id2label.values())) != len(id2label):
+            problems.append(f"id2label must name each label differently; got {list(id2label.values())}")
+        elif isinstance(label2id, dict) and label2id and label2id != _inverse(id2label):
+            problems.append(
+                f"label2id must be the inverse of id2label, {_inverse(id2label)}, or left out; got {label2id}"
+            )
+    for name in ("dtype", "torch_dtype"):
+        if problem := float_type(values.get(name)):
+            problems.append(f"{name} must be {problem}")
     return problems
 
 

@@ -5,6 +5,7 @@ between -> optional final norm -> locked output dropout -> a head. The recurrent
 `past_key_values`; the model keeps none. Padding on any side, and any split into calls, leave the numbers as they are.
 """
 
+import copy
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +17,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import GenerationMixin, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationMixin,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+)
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.dynamic_module_utils import custom_object_save
@@ -88,6 +95,31 @@ class FiniteScores(LogitsProcessor):
                 "if those are finite, a logits processor or a temperature near 0 is at fault"
             )
         return scores
+
+
+class StopTexts(StoppingCriteria):
+    """Ends the rows whose latest token completes a stop string.
+
+    transformers' own criterion spells the vocabulary out letter by letter, which word tokenizers cannot do; this one
+    decodes the end of each row.
+    """
+
+    def __init__(self, stop_strings: str | Sequence[str], tokenizer: PreTrainedTokenizerBase):
+        self.stop_strings = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
+        self.tokenizer = tokenizer
+        self.reach = 1 + max(map(len, self.stop_strings))  # no token decodes to less than a character
+
+    @staticmethod
+    def is_needed(tokenizer: PreTrainedTokenizerBase) -> bool:
+        probe = "abcdef"  # transformers' own
+        return probe not in tokenizer.convert_tokens_to_string(tokenizer.tokenize(probe))
+
+    def __call__(self, input_ids: Tensor, scores: Tensor | None, **kwargs) -> Tensor:
+        ended = []
+        for row in input_ids[:, -self.reach :].tolist():
+            before, text = len(self.tokenizer.decode(row[:-1])), self.tokenizer.decode(row)
+            ended.append(any(text.find(stop, max(0, before - len(stop) + 1)) >= 0 for stop in self.stop_strings))
+        return torch.tensor(ended, device=input_ids.device)
 
 
 class SizeMismatchError(ValueError, RuntimeError):
@@ -233,15 +265,17 @@ class RnnPreTrainedModel(PreTrainedModel):
             elif hasattr(self.config, "auto_map"):
                 del self.config.auto_map
 
-    def load_torch_rnn(self, state_dict: dict[str, Tensor]) -> None:
+    def load_torch_rnn(self, state_dict: dict[str, Tensor] | nn.RNNBase) -> None:
         """Takes the weights of an `nn.LSTM`, `nn.GRU` or `nn.RNN` of the same depth, directions and sizes.
 
         Args:
-            state_dict: its `state_dict()`: keys `weight_ih_l{k}[_reverse]` and so on, as torch names them.
+            state_dict: the module, or its `state_dict()`: keys `weight_ih_l{k}[_reverse]` and so on, as in torch.
 
         Raises:
             ValueError: keys missing or left over, or shapes that differ (all of them are listed).
         """
+        if isinstance(state_dict, nn.Module):
+            state_dict = state_dict.state_dict()
         ours = {}
         for k, layer in enumerate(self.base_model.layers):
             for name, parameter in layer.rnn.named_parameters():
@@ -270,8 +304,11 @@ class RnnPreTrainedModel(PreTrainedModel):
             (number of texts, width), on the model's device. `width` is `config.output_size`, times 3 for `concat`.
 
         Raises:
-            ValueError: no text, a text without a token, or `pooling="attention"` on a model without a trained pooler.
+            ValueError: no text, a text without a token, `batch_size` below 1, or `pooling="attention"` on a model
+                without a trained pooler.
         """
+        self.config.check()  # the pooling may have been changed since loading
+        _check_batch_size(batch_size)
         texts = [texts] if isinstance(texts, str) else list(texts)
         pooler = getattr(self, "pooler", None)
         if pooler is None:
@@ -598,6 +635,16 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             processors.append(FiniteScores())
         return processors
 
+    def _get_stopping_criteria(self, generation_config, stopping_criteria, tokenizer=None, **kwargs):
+        stop_strings = generation_config.stop_strings
+        if not stop_strings or tokenizer is None or not StopTexts.is_needed(tokenizer):
+            return super()._get_stopping_criteria(generation_config, stopping_criteria, tokenizer=tokenizer, **kwargs)
+        generation_config = copy.copy(generation_config)
+        generation_config.stop_strings = None
+        criteria = super()._get_stopping_criteria(generation_config, stopping_criteria, tokenizer=tokenizer, **kwargs)
+        criteria.append(StopTexts(stop_strings, tokenizer))
+        return criteria
+
     @torch.no_grad()
     def score(
         self, texts: str | Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = 32
@@ -610,8 +657,9 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             batch_size: texts run at once.
 
         Raises:
-            ValueError: no text, a text without a token, or a tokenizer without those two tokens.
+            ValueError: no text, a text without a token, `batch_size` below 1, or a tokenizer without those two tokens.
         """
+        _check_batch_size(batch_size)
         texts = [texts] if isinstance(texts, str) else list(texts)
         if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
             raise ValueError("score needs a tokenizer with bos_token (read before the text) and eos_token (its end)")
@@ -636,6 +684,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 class RnnForSequenceClassification(RnnPreTrainedModel):
     """One label, several, or a number for a text (`config.problem_type`, else by the labels given)."""
 
+    accepts_loss_kwargs = False  # the loss is a batch's mean: Trainer divides it by its accumulation steps
     _head_keys = ("pooler.", "score.")
 
     def __init__(self, config: RnnConfig):
@@ -662,8 +711,8 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         Args:
             input_ids, attention_mask, past_key_values, inputs_embeds, use_cache: as in [`RnnModel`]. Without a mask,
                 `pad_token_id` is taken for padding.
-            labels (*optional*): `(batch,)` class ids; `(batch, num_labels)` of 0. and 1. for several labels;
-                `(batch,)` or `(batch, num_labels)` numbers for regression.
+            labels (*optional*): `(batch,)` class ids; `(batch, num_labels)` of 0 and 1 for several labels;
+                `(batch, num_labels)`, or `(batch,)` of one target, numbers for regression.
 
         Returns:
             `loss`, `logits` (`torch.Tensor` of shape `(batch, num_labels)`).
@@ -684,7 +733,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         logits = self.score(self.dropout(self.pooler(hidden, mask)))
         loss = None
         if labels is not None:
-            _check_labels(labels, logits, self.config)
+            labels = _checked_labels(labels, logits, self.config)
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
         return SequenceClassifierOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
@@ -730,7 +779,8 @@ class RnnForTokenClassification(RnnPreTrainedModel):
             if labels.shape != logits.shape[:2]:
                 raise ValueError(f"labels must be of shape {tuple(logits.shape[:2])}; got {tuple(labels.shape)}")
             _check_label_ids(labels, self.num_labels)
-            loss = self.loss_function(logits, labels, self.config)
+            count = kwargs.get("num_items_in_batch")  # Trainer's, over all the batches that it accumulates
+            loss = self.loss_function(logits, labels, self.config, num_items_in_batch=count)
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 
@@ -770,16 +820,29 @@ def _mask_or_padding(config: RnnConfig, input_ids: Tensor | None, attention_mask
     return attention_mask
 
 
-def _check_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> None:
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+
+
+def _checked_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> Tensor:
+    """The labels in the shape and type that the loss of the problem takes. Raises ValueError for any other shape."""
     batch, num_labels = logits.shape
-    allowed = [(batch,), (batch, 1), (batch, num_labels)]
-    if tuple(labels.shape) not in allowed:
-        raise ValueError(f"labels must be of shape {allowed[0]} or {allowed[2]}; got {tuple(labels.shape)}")
-    single = config.problem_type == "single_label_classification" or (
-        config.problem_type is None and num_labels > 1 and not labels.is_floating_point() and labels.ndim == 1
-    )
-    if single:
-        _check_label_ids(labels, num_labels)
+    problem = config.problem_type
+    if problem is None:  # as transformers infers it
+        single = labels.ndim == 1 and not labels.is_floating_point()
+        kind = "single_label_classification" if single else "multi_label_classification"
+        problem = config.problem_type = "regression" if num_labels == 1 else kind
+    expected = (batch,) if problem == "single_label_classification" or num_labels == 1 else (batch, num_labels)
+    shape = tuple(labels.shape)
+    if shape != expected and not (shape == (batch, 1) and expected == (batch,)):
+        raise ValueError(f"labels must be of shape {expected} (problem_type {problem!r}); got {shape}")
+    if problem != "single_label_classification":
+        return labels.to(logits.dtype).view(batch, num_labels)
+    if labels.is_floating_point():
+        raise ValueError(f"labels must be whole numbers (problem_type {problem!r}); got {labels.dtype}")
+    _check_label_ids(labels, num_labels)
+    return labels.view(batch)
 
 
 def _check_label_ids(labels: Tensor, count: int) -> None:

@@ -23,7 +23,8 @@ def pool_last(hidden: Tensor, mask: Tensor, directions: int = 1) -> Tensor:
 
 def pool_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens."""
-    weights = mask / mask.sum(1, keepdim=True).clamp(min=1)
+    mask_or_zero = mask.to(torch.promote_types(hidden.dtype, torch.float32))
+    weights = mask_or_zero / mask_or_zero.sum(1, keepdim=True).clamp(min=1)
     return torch.einsum("bt,btf->bf", weights.to(hidden.dtype), hidden.masked_fill(~mask[..., None], 0))
 
 
@@ -58,5 +59,6 @@ class Pooler(nn.Module):
             last = pool_last(hidden, mask, self.directions)
             return torch.cat([last, pool_max(hidden, mask), pool_mean(hidden, mask)], -1)
         scores = self.query(torch.tanh(self.projection(hidden)))[..., 0]
-        weights = F.softmax(scores.float().masked_fill(~mask, torch.finfo(torch.float32).min), -1) * mask
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        weights = F.softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), -1) * mask
         return torch.einsum("bt,btf->bf", weights.to(hidden.dtype), hidden.masked_fill(~mask[..., None], 0))

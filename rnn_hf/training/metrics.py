@@ -29,6 +29,8 @@ class WeightedMean:
 class LanguageModelingEvaluation:
     """Nats per token and perplexity of a stream, whose recurrent state is carried from batch to batch."""
 
+    names = ("loss", "perplexity", "tokens")
+
     def __init__(self):
         self.state, self.nats = None, WeightedMean()
 
@@ -46,6 +48,8 @@ class LanguageModelingEvaluation:
 
 class ClassificationEvaluation:
     """Loss and accuracy over rows with one label each."""
+
+    names = ("loss", "accuracy", "rows")
 
     def __init__(self):
         self.nats, self.right = WeightedMean(), []

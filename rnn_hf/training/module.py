@@ -25,7 +25,7 @@ class TextModule(L.LightningModule):
     """
 
     monitor: tuple[str, str]  # the metric that decides which weights are best, and its better end: "min" or "max"
-    Evaluation: type  # one pass over evaluation data, see `metrics.py`
+    Evaluation: type  # one pass over evaluation data, see `metrics.py`; its `names` are what it computes
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ def model_config(config: dict[str, Any] | None, pretrained: str | None = None, *
 
     Raises:
         ValueError: an unknown key, a value outside its allowed set, or a contradiction with `decided`.
+        FileNotFoundError: no such `pretrained`.
     """
     config = dict(config or {})
     for name, value in decided.items():
@@ -25,7 +26,12 @@ def model_config(config: dict[str, Any] | None, pretrained: str | None = None, *
             raise ValueError(f"model.config.{name} is {config[name]!r}, but the data gives {value!r}: leave it out")
     if pretrained is None:
         return RnnConfig(**{**config, **decided})
-    saved = AutoConfig.from_pretrained(pretrained)
+    try:
+        saved = AutoConfig.from_pretrained(pretrained)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"model.pretrained {pretrained!r} is neither a folder here nor a model that the Hub gave: {error}"
+        ) from error
     if not hasattr(saved, "field_rules"):
         raise ValueError(f"model.pretrained must be a model of rnn-hf; {pretrained!r} is of type {saved.model_type!r}")
     kept = {name: getattr(saved, name) for name in saved.field_rules}

@@ -157,6 +157,17 @@ WRONG = [
     (["evaluate", "runs/lm", "--data", "nowhere.txt"], "no data set 'nowhere.txt'"),
     (["evaluate", "runs/classifier", "--data", "other.csv"], "label must be one of negative, positive; got 'neutral'"),
     (["evaluate", "runs/lm"], "--data"),
+    (["evaluate", "runs/lm", "--datta", "reviews"], "unknown argument '--datta' (did you mean '--data'?)"),
+    (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder or one of"),
+    (["evaluate", "multi", "--data", "reviews"], "evaluate is for single-label classifiers; 'multi' is multi_label"),
+    (["predict", "multi", "good film"], "predict is for single-label classifiers"),
+    (["fit", "--config", "lm.yaml", "--output_dir", ""], "output_dir must be a new folder"),
+    (["fit", "--config", "lm.yaml", "--model.config.dtype", "flot32"], "(did you mean 'float32'?)"),
+    (["fit", "--config", "classifier.yaml", "--model.pretrained", "absent"], "model.pretrained 'absent' is neither"),
+    (["fit", "--config", "lm.yaml", "--config", "callback.yaml"], "no class 'EarlyStoping' (did you mean 'EarlyStopp"),
+    (["fit", "--config", "lm.yaml", "--config", "argument.yaml"], "no argument 'moniter' (did you mean 'monitor'?)"),
+    (["fit", "--config", "lm.yaml", "--config", "monitor.yaml"], "(did you mean 'validation/perplexity'?)"),
+    (["fit", "--config", "lm.yaml", "--config", "logger.yaml"], "no class 'CSVLoger' (did you mean 'CSVLogger'?)"),
 ]
 
 
@@ -171,6 +182,17 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
     for name in ("config.json", "model.safetensors"):
         (workplace / "untokenised" / name).write_bytes((workplace / "runs/classifier/model" / name).read_bytes())
     (workplace / "other.csv").write_text("text,label\ngood film,neutral\n")
+    (workplace / "callback.yaml").write_text("trainer: {callbacks: [{class_path: EarlyStoping}]}\n")
+    for name in ("moniter", "monitor"):
+        callback = f"{{class_path: EarlyStopping, init_args: {{{name}: validation/perplexty}}}}"
+        file = {"moniter": "argument.yaml", "monitor": "monitor.yaml"}[name]
+        (workplace / file).write_text(f"trainer: {{callbacks: [{callback}]}}\n")
+    (workplace / "logger.yaml").write_text("trainer: {logger: {class_path: CSVLoger}}\n")
+    (workplace / "multi").mkdir(exist_ok=True)
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (workplace / "multi" / name).write_bytes((workplace / "runs/classifier/model" / name).read_bytes())
+    config = json.loads((workplace / "runs/classifier/model/config.json").read_text())
+    (workplace / "multi/config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
 
     def snapshot():
         return {p: p.stat().st_mtime_ns for p in workplace.rglob("*") if p.is_file()}

@@ -71,12 +71,19 @@ def test_the_checkpoint_goes_on_from_where_it_ended(workplace):
 def test_ctrl_c_is_130_and_keeps_the_checkpoint(workplace):
     command = [sys.executable, "-m", "rnn_hf.cli", "fit", "--config", "lm.yaml"]
     command += ["--output_dir", "runs/stopped", "--trainer.max_epochs", "100000"]
-    run = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # a shell starts what it puts into the background with Ctrl-C ignored, these tests perhaps
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     checkpoint, deadline = workplace / "runs/stopped/checkpoints/last.ckpt", time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    try:
+        out, err = run.communicate(timeout=60)
+    finally:
+        run.kill()
     assert run.returncode == 130, err
     assert err.endswith("rnn-hf: interrupted\n")
     assert "Traceback" not in err

@@ -20,7 +20,7 @@ def rows_of(loader, tokenizer) -> list[tuple[str, int]]:
         assert (mask.diff(dim=1) <= 0).all(), "padding stands on the right"
         assert (ids[mask == 0] == tokenizer.pad_token_id).all()
         for row, real, label in zip(ids, mask, batch["labels"].tolist(), strict=True):
-            rows.append((tokenizer.decode(row[real == 1]), label))
+            rows.append((tokenizer.decode(row[real == 1]).strip(), label))
     return rows
 
 

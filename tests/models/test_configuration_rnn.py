@@ -52,6 +52,10 @@ def test_nonsense_is_refused_by_name_or_works(field, value):
         ({"num_labels": 3, "id2label": {0: "a", 1: "b"}}, "num_labels must be 2"),
         ({"num_labels": 0}, "num_labels"),
         ({"problem_type": "single"}, "problem_type must be one of"),
+        ({"id2label": {0: "a", 2: "b"}}, "id2label must have the keys 0 to 1; got 0, 2"),
+        ({"id2label": {0: "a", 1: "a"}}, "id2label must name each label differently"),
+        ({"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}}, "label2id must be the inverse of id2label"),
+        ({"dtype": "flot32"}, "dtype must be one of float32, .* got 'flot32' .did you mean 'float32'"),
     ],
 )
 def test_fields_that_do_not_fit_each_other(fields, named):

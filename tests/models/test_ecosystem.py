@@ -58,7 +58,7 @@ def test_text_generation_pipeline(tokenizer, tmp_path):
     batch = write(["a good", "the"], max_new_tokens=4, do_sample=False, batch_size=2)
     single = [write(text, max_new_tokens=4, do_sample=False) for text in ("a good", "the")]
     assert batch == single
-    assert batch[0][0]["generated_text"].startswith("a good")
+    assert batch[0][0]["generated_text"].startswith("a good ")  # a space before what is new, which is decoded alone
 
 
 def test_feature_extraction_pipeline(tokenizer, tmp_path):
@@ -90,6 +90,32 @@ def test_trainer_and_device_map(tokenizer, tmp_path):
     torch.testing.assert_close(again(**ids).logits, model.eval()(**ids).logits)
 
 
+@pytest.mark.parametrize("cls", [RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification])
+def test_trainer_accumulates_gradients_to_those_of_one_batch(cls, tokenizer, tmp_path):
+    pytest.importorskip("accelerate", reason="Trainer needs the extra 'trainer'")
+    ids = tokenizer(TEXTS[1])["input_ids"]
+    labels = [[1, 0, -100, 1, 0], [1, 0, 0, 1, 1]]  # not as many in each row
+    rows = [
+        {"input_ids": ids, "labels": labels[i % 2] if cls is not RnnForSequenceClassification else i} for i in (0, 1)
+    ]
+    start = build(cls, tokenizer, num_labels=2)
+
+    def trained(batch_size):
+        model = cls(start.config)
+        model.load_state_dict(start.state_dict())
+        arguments = TrainingArguments(
+            tmp_path / str(batch_size), max_steps=1, learning_rate=0.1, optim="sgd", lr_scheduler_type="constant",
+            per_device_train_batch_size=batch_size, gradient_accumulation_steps=2 // batch_size, max_grad_norm=0,
+            use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        Trainer(model, arguments, train_dataset=rows).train()
+        return model.state_dict()
+
+    whole, accumulated = trained(2), trained(1)
+    assert any(not torch.equal(weight, start.state_dict()[name]) for name, weight in whole.items())
+    torch.testing.assert_close(accumulated, whole, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradient_checkpointing(cell):
     """Equal gradients, weight drop and the carried state included."""
@@ -117,12 +143,14 @@ def test_gradient_checkpointing(cell):
     (torch.tensor([0, 2, 1]), None, torch.nn.functional.cross_entropy),
     (torch.tensor([0, 2, 1]), "single_label_classification", torch.nn.functional.cross_entropy),
     (torch.tensor([[0.0, 1, 1], [1, 0, 0], [0, 0, 0]]), None, torch.nn.functional.binary_cross_entropy_with_logits),
+    (torch.tensor([[0, 1, 1], [1, 0, 0], [0, 0, 0]]), None, torch.nn.functional.binary_cross_entropy_with_logits),
     (torch.randn(3, 3), "regression", torch.nn.functional.mse_loss),
 ])  # fmt: skip
 def test_problem_types(labels, problem, loss):
     model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3, problem_type=problem)))
     out = model(torch.randint(3, 41, (3, 6)), labels=labels)
-    torch.testing.assert_close(out.loss, loss(out.logits, labels))
+    expected = loss(out.logits, labels if loss is torch.nn.functional.cross_entropy else labels.float())
+    torch.testing.assert_close(out.loss, expected)
 
 
 def test_a_single_number_is_regression():
@@ -132,9 +160,16 @@ def test_a_single_number_is_regression():
     torch.testing.assert_close(out.loss, torch.nn.functional.mse_loss(out.logits[:, 0], labels))
 
 
-@pytest.mark.parametrize("labels", [torch.tensor([0, 1, 3]), torch.tensor([0, -1, 2]), torch.tensor([0, 1])])
-def test_labels_that_do_not_fit_are_refused(labels):
-    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3)))
+@pytest.mark.parametrize(("labels", "problem"), [
+    (torch.tensor([0, 1, 3]), None),
+    (torch.tensor([0, -1, 2]), None),
+    (torch.tensor([0, 1]), None),
+    (torch.tensor([0.0, 1.0, 2.0]), "single_label_classification"),
+    (torch.tensor([0, 1, 2]), "multi_label_classification"),
+    (torch.tensor([0.0, 1.0, 2.0]), "regression"),  # would broadcast against three targets a row
+])  # fmt: skip
+def test_labels_that_do_not_fit_are_refused(labels, problem):
+    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3, problem_type=problem)))
     with pytest.raises(ValueError, match="labels must be"):
         model(torch.randint(3, 41, (3, 6)), labels=labels)
 
@@ -179,6 +214,15 @@ def test_no_text_is_one_clear_error(tokenizer, method):
         getattr(model, method)(["a film", ""], tokenizer)
     with pytest.raises(ValueError, match="has only words that the tokenizer does not know"):
         getattr(model, method)(["a film", "zzz"], tokenizer)
+    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+        getattr(model, method)(TEXTS, tokenizer, batch_size=0)
+
+
+def test_a_pooling_set_after_loading_is_checked(tokenizer):
+    model = build(RnnModel, tokenizer)
+    model.config.pooling = "avg"
+    with pytest.raises(ValueError, match="pooling must be one of last, mean"):
+        model.encode(TEXTS, tokenizer)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -10,7 +10,7 @@ from transformers import (
     TextStreamer,
 )
 
-from rnn_hf import RnnForCausalLM, new_cache, train_char_tokenizer
+from rnn_hf import RnnForCausalLM, new_cache, train_char_tokenizer, train_word_tokenizer
 
 from .conftest import CELLS, CONNECTIONS, randomise, tiny_config
 
@@ -157,6 +157,23 @@ def test_streamer_and_stop_strings(capsys):
     text = tokenizer.decode(stopped[0])
     assert text.endswith("e")
     assert text.count("e") == 1
+
+
+@pytest.mark.parametrize("stop_strings", ["good film", ["never", "film"], ["d f"]])
+def test_stop_strings_with_words_that_no_letters_spell(stop_strings):
+    tokenizer = train_word_tokenizer(["a good film is a bad film"])
+    model = randomise(RnnForCausalLM(tiny_config(vocab_size=len(tokenizer), pad_token_id=0)))
+    inputs = tokenizer(["a good film", "a bad"], return_tensors="pt", padding=True, padding_side="left")
+    torch.manual_seed(1)
+    out = model.generate(
+        **inputs, max_new_tokens=200, do_sample=True, stop_strings=stop_strings, tokenizer=tokenizer,
+        suppress_tokens=[0, 1, 2],
+    )  # fmt: skip
+    for row, prompt in zip(out, inputs["input_ids"], strict=True):
+        text = tokenizer.decode(row[len(prompt) :], skip_special_tokens=True)
+        stop = next(s for s in [stop_strings] * isinstance(stop_strings, str) + list(stop_strings) if s in text)
+        assert stop in text
+        assert stop not in text[: text.rfind(" ")]
 
 
 def test_prompts_of_any_length(model):
