@@ -10,6 +10,17 @@ EXAMPLES = """examples:
   rnn-hf generate runs/quickstart/language_model --temperature 0 --max-new-tokens 50"""
 
 
+class FromFirstWord(TextStreamer):
+    """Prints the text as it is made, without the space that many tokenizers decode before its first word."""
+
+    begun = False
+
+    def on_finalized_text(self, text: str, stream_end: bool = False):
+        text = text if self.begun else text.lstrip(" ")
+        self.begun = self.begun or text != ""
+        super().on_finalized_text(text, stream_end)
+
+
 def run(argv: list[str]) -> None:
     parser = Parser(prog="rnn-hf generate", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("folder", help="run folder, model folder or Hub id of a language model")
@@ -42,6 +53,6 @@ def run(argv: list[str]) -> None:
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long),
         max_new_tokens=arguments.max_new_tokens,
-        streamer=TextStreamer(tokenizer, skip_special_tokens=True),
+        streamer=FromFirstWord(tokenizer, skip_special_tokens=True),
         **sampling,
     )
