@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import os
 import re
 from pathlib import Path
 from typing import NoReturn
@@ -73,6 +74,9 @@ def run_folder(given: str | None, name: str) -> Path:
     if given is not None:
         if not given.strip():
             raise ValueError(f"output_dir must be a new folder; got {given!r}")
+        above = next(folder for folder in Path(given).expanduser().absolute().parents if folder.exists())
+        if not os.access(above, os.W_OK):
+            raise PermissionError(f"output_dir {given!r} cannot be made: no permission to write to {above}")
         path = Path(given).expanduser()
         if path.exists() and not path.is_dir():
             raise ValueError(f"output_dir {given!r} is a file: give a new folder")
@@ -133,7 +137,11 @@ def architecture(folder: str) -> str:
 
 
 def encode(tokenizer, text: str, what: str = "text") -> list[int]:
-    """Token ids of `text`. Raises ValueError if it is empty or holds no word that the tokenizer knows."""
+    """Token ids of `text`. Raises ValueError if it is no text, empty, or holds no word that the tokenizer knows."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # bytes that a shell or a file handed on
+        raise ValueError(f"the {what} {text!a} is not valid UTF-8") from error
     limited = tokenizer.model_max_length < 10**9  # as `max_length` of a classifier's data leaves it
     ids = tokenizer(text, truncation=limited)["input_ids"]
     if not ids:

@@ -5,7 +5,7 @@ is computed, the run folder, and the Hugging Face folder with the best weights.
 """
 
 import argparse
-import ast
+import contextlib
 import inspect
 import logging
 import re
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any, Literal
 
+import yaml
 from lightning.pytorch import callbacks, loggers
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
@@ -45,8 +46,8 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
 }
 
-# keys that name classes of Lightning's -> the module whose classes go without a path
-PLUGINS = {"trainer.callbacks": callbacks, "trainer.logger": loggers}
+# keys of `trainer` that name classes of Lightning's -> the module whose classes go without a path
+PLUGINS = {"callbacks": callbacks, "logger": loggers}
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
@@ -124,16 +125,28 @@ class FitCLI(LightningCLI):
 
     def _explain(self, message: str) -> str:
         """jsonargparse's report on a value of the wrong type, in one line."""
+        for name, module in PLUGINS.items():
+            for entry in self._plugins(name):
+                if problem := _plugin_problem(entry, module):
+                    return f"trainer.{name}: {problem}"
         key = re.search(r'(?:Parser key|[Kk]ey) "([^"]+)"', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message)
         action = key and next((a for a in self.parser._actions if a.dest == key[1]), None)
-        if action and key[1] in PLUGINS and (problem := _plugin_problem(value and value[1], PLUGINS[key[1]])):
-            return f"{key[1]}: {problem}"
         if not (value and action):
             return message
         kind = getattr(action, "_typehint", None) or action.type
         name = kind.__name__ if isinstance(kind, type) else re.sub(r"\b(\w+\.)+", "", str(kind))  # without modules
         return f"{key[1]} must be {name}; got {value[1]!r}"
+
+    def _plugins(self, name: str) -> Iterator[Any]:
+        """What recipes and command line give for `trainer.NAME`, as it was written."""
+        given = [(recipe.get("trainer") or {}).get(name) for recipe in self.recipes.values()]
+        for key, value in self.options:
+            if key in (f"trainer.{name}", f"trainer.{name}+") and value is not None:
+                with contextlib.suppress(yaml.YAMLError):
+                    given.append(yaml.safe_load(value))
+        for value in given:
+            yield from value if isinstance(value, list) else [value]
 
     def before_instantiate_classes(self):
         """All checks that need neither the data nor the model."""
@@ -166,13 +179,16 @@ class FitCLI(LightningCLI):
 
     def _check_monitors(self, given: list) -> None:
         """Lightning finds a metric that is never reported only once an epoch has been trained."""
-        evaluated = [f"validation/{name}" for name in CLASSES[self.task][0].Evaluation.names]
+        names = CLASSES[self.task][0].Evaluation.names
+        evaluated, trained = [f"validation/{name}" for name in names], [f"train/{name}" for name in names[:2]]
         for callback in given:
+            # at an epoch's end there may be no training metric: they are of every so many steps
+            allowed = evaluated if isinstance(callback, callbacks.EarlyStopping) else evaluated + trained
             name = getattr(callback, "monitor", None)
-            if name is not None and name not in evaluated and not name.startswith("train/"):
+            if name is not None and name not in allowed:
                 raise ValueError(
-                    f"trainer.callbacks: {type(callback).__name__}'s monitor must be one of {', '.join(evaluated)}; "
-                    f"got {name!r}{suggestion(name, evaluated)}"
+                    f"trainer.callbacks: {type(callback).__name__}'s monitor must be one of {', '.join(allowed)}; "
+                    f"got {name!r}{suggestion(name, allowed)}"
                 )
 
     def fit(self) -> None:
@@ -222,24 +238,20 @@ class FitCLI(LightningCLI):
             print(f"wrote {folder}")
 
 
-def _plugin_problem(value: str | None, module: ModuleType) -> str | None:
-    """What is misspelt in `{class_path: NAME, init_args: {...}}`, or a list of these, as jsonargparse prints it."""
-    try:
-        given = ast.literal_eval(value or "")
-    except (SyntaxError, ValueError):
+def _plugin_problem(entry: Any, module: ModuleType) -> str | None:
+    """What is misspelt in a class's name or `{class_path: NAME, init_args: {...}}`; None where nothing is."""
+    if isinstance(entry, str):
+        entry = {"class_path": entry}
+    if not isinstance(entry, dict) or "class_path" not in entry:
         return None
-    for entry in given if isinstance(given, list) else [given]:
-        if not isinstance(entry, dict) or "class_path" not in entry:
-            continue
-        name = str(entry["class_path"]).removeprefix(f"{module.__name__}.")
-        if name in module.__all__:
-            arguments = list(inspect.signature(getattr(module, name)).parameters)
-            wrong = [key for key in entry.get("init_args") or {} if key not in arguments]
-            if wrong:
-                return f"{name} has no argument {wrong[0]!r}{suggestion(wrong[0], arguments)}"
-        elif "." not in name:
-            return f"no class {name!r}{suggestion(name, module.__all__)}; a class of your own needs its module's path"
-    return None
+    name = str(entry["class_path"]).removeprefix(f"{module.__name__}.")
+    if name in module.__all__:
+        arguments = list(inspect.signature(getattr(module, name)).parameters)
+        wrong = [key for key in entry.get("init_args") or {} if key not in arguments]
+        return f"{name} has no argument {wrong[0]!r}{suggestion(wrong[0], arguments)}" if wrong else None
+    if "." in name:
+        return None
+    return f"no class {name!r}{suggestion(name, module.__all__)}; a class of your own needs its module's path"
 
 
 def _data_seed(seed: bool | int) -> int:

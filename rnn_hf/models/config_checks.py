@@ -138,11 +138,13 @@ def checked_config(config_class: type) -> type:
             for key in unknown_keys(config_class, kwargs)
         ]
         refuse(config_class, problems + field_problems(config_class, kwargs) + _inherited_problems(kwargs))
+        if kwargs.get("label2id") and not kwargs.get("id2label"):
+            kwargs["id2label"] = _inverse(kwargs["label2id"])
         try:
             strict_init(self, **kwargs)
         except StrictDataclassError as error:  # a field that transformers declares
             raise ValueError(f"{config_class.__name__}: {error}") from error
-        if kwargs.get("id2label") and not kwargs.get("label2id"):
+        if kwargs.get("id2label"):
             self.label2id = _inverse(self.id2label)
         self.check()
 
@@ -150,38 +152,53 @@ def checked_config(config_class: type) -> type:
     return config_class
 
 
-def _inverse(id2label: dict[int, str]) -> dict[str, int]:
-    return {label: int(i) for i, label in id2label.items()}
+def _inverse(names: dict[Any, Any]) -> dict[Any, Any]:
+    return {value: key for key, value in names.items()}
 
 
 def _inherited_problems(values: dict[str, Any]) -> list[str]:
     """Problems of the keys that transformers declares: labels, kind of problem, number type."""
-    problems = []
-    num_labels, id2label, label2id = (values.get(name) for name in ("num_labels", "id2label", "label2id"))
-    if num_labels is not None and (problem := integer(1, 10**6)(num_labels)):
-        problems.append(f"num_labels must be {problem}")
+    problems = _label_problems(values)
     kinds = ("regression", "single_label_classification", "multi_label_classification")
     if values.get("problem_type") is not None and (problem := one_of(*kinds)(values["problem_type"])):
         problems.append(f"problem_type must be {problem}")
-    for name in ("id2label", "label2id"):
-        if values.get(name) is not None and not isinstance(values[name], dict):
-            problems.append(f"{name} must be a mapping or None; got {values[name]!r}")
-    if isinstance(id2label, dict) and num_labels is not None and len(id2label) != num_labels:
-        problems.append(f"num_labels must be {len(id2label)}, the length of id2label; got {num_labels!r}")
-    if isinstance(id2label, dict) and id2label:
-        ids = {str(i) for i in id2label}
-        if ids != {str(i) for i in range(len(id2label))}:
-            problems.append(f"id2label must have the keys 0 to {len(id2label) - 1}; got {', '.join(sorted(ids))}")
-        elif len(set(id2label.values())) != len(id2label):
-            problems.append(f"id2label must name each label differently; got {list(id2label.values())}")
-        elif isinstance(label2id, dict) and label2id and label2id != _inverse(id2label):
-            problems.append(
-                f"label2id must be the inverse of id2label, {_inverse(id2label)}, or left out; got {label2id}"
-            )
     for name in ("dtype", "torch_dtype"):
         if problem := float_type(values.get(name)):
             problems.append(f"{name} must be {problem}")
     return problems
+
+
+def _label_problems(values: dict[str, Any]) -> list[str]:
+    num_labels, id2label, label2id = (values.get(name) for name in ("num_labels", "id2label", "label2id"))
+    if num_labels is not None and (problem := integer(1, 10**6)(num_labels)):
+        return [f"num_labels must be {problem}"]
+    for name, names in (("id2label", id2label), ("label2id", label2id)):
+        if names is not None and (not isinstance(names, dict) or not names):
+            return [f"{name} must be a mapping that is not empty, or None; got {names!r}"]
+    pairs = [(i, label) for label, i in (label2id or {}).items()] if id2label is None else list(id2label.items())
+    if not pairs:
+        return []
+    count = len(pairs)
+    if {str(i) for i, _ in pairs} != {str(i) for i in range(count)}:
+        return [f"id2label must have the keys 0 to {count - 1}; got {', '.join(str(i) for i, _ in pairs)}"]
+    if not all(isinstance(label, str) for _, label in pairs) or len({label for _, label in pairs}) != count:
+        return [f"id2label must name each label by a string of its own; got {[label for _, label in pairs]}"]
+    if num_labels not in (None, count):
+        return [f"num_labels must be {count}, the number of names; got {num_labels}"]
+    expected = {label: int(i) for i, label in pairs}
+    if label2id is not None and label2id != expected:
+        return [f"label2id must be the inverse of id2label, {expected}, or left out; got {label2id}"]
+    return []
+
+
+def _saved_names(saved: dict[str, Any]) -> dict[int, str]:
+    """The label names of a `config.json`, where either mapping may have been edited after construction."""
+    id2label = {int(i): label for i, label in (saved.get("id2label") or {}).items()}
+    label2id = {label: int(i) for label, i in (saved.get("label2id") or {}).items()}
+    unnamed = all(label == f"LABEL_{i}" for i, label in id2label.items())
+    if unnamed and sorted(label2id.values()) == list(range(len(id2label) or len(label2id))):
+        return dict(sorted(_inverse(label2id).items()))
+    return id2label
 
 
 class CheckedConfig(PreTrainedConfig):
@@ -202,9 +219,19 @@ class CheckedConfig(PreTrainedConfig):
     def from_dict(cls, config_dict, **kwargs):
         """As in transformers; keys that this release does not know are kept, with a warning."""
         unknown = {key: config_dict[key] for key in unknown_keys(cls, config_dict)}
-        known = {key: value for key, value in config_dict.items() if key not in unknown}
-        if kwargs.get("num_labels") not in (None, len(known.get("id2label") or ())) or kwargs.get("id2label"):
-            known.pop("id2label", None), known.pop("label2id", None)  # the saved names are another task's
+        names = ("id2label", "label2id")
+        known = {key: value for key, value in config_dict.items() if key not in unknown and key not in names}
+        if known.get("dtype") == "auto":
+            del known["dtype"]
+        given = {name: kwargs.pop(name) for name in ("num_labels", *names) if kwargs.get(name) is not None}
+        refuse(cls, _label_problems(given))
+        if given.keys() & set(names):
+            labels = given.get("id2label") or _inverse(given["label2id"])
+        else:
+            labels = _saved_names(config_dict)
+            if given.get("num_labels") not in (None, len(labels)):
+                labels = {}  # the saved names are another task's
+                known["num_labels"] = given["num_labels"]
         try:
             loaded = super().from_dict(known, **kwargs)
         except StrictDataclassError as error:
@@ -216,7 +243,8 @@ class CheckedConfig(PreTrainedConfig):
             )
             for key, value in unknown.items():
                 setattr(config, key, value)
-        if kwargs.get("id2label"):  # set after construction
+        if labels:
+            config.id2label = {int(i): label for i, label in labels.items()}
             config.label2id = _inverse(config.id2label)
         config.check()
         return loaded

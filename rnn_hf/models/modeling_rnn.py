@@ -39,6 +39,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .cache import KEPT_HISTORY, new_cache
+from .config_checks import integer
 from .configuration_rnn import RnnConfig
 from .heads import cross_entropy, linear_cross_entropy
 from .pooling import WIDTHS, Pooler
@@ -268,19 +269,27 @@ class RnnPreTrainedModel(PreTrainedModel):
     def load_torch_rnn(self, state_dict: dict[str, Tensor] | nn.RNNBase) -> None:
         """Takes the weights of an `nn.LSTM`, `nn.GRU` or `nn.RNN` of the same depth, directions and sizes.
 
+        The outputs are equal where the configuration has neither `layer_norm` nor a `layer_connection`.
+
         Args:
             state_dict: the module, or its `state_dict()`: keys `weight_ih_l{k}[_reverse]` and so on, as in torch.
 
         Raises:
-            ValueError: keys missing or left over, or shapes that differ (all of them are listed).
+            ValueError: keys missing or left over, shapes or a nonlinearity that differ (all of them are listed).
         """
+        problems = []
         if isinstance(state_dict, nn.Module):
+            theirs = getattr(state_dict, "nonlinearity", "tanh")
+            if theirs != self.config.nonlinearity:
+                problems.append(f"nonlinearity is {theirs!r}, not {self.config.nonlinearity!r}")
             state_dict = state_dict.state_dict()
+        if not isinstance(state_dict, dict) or not all(isinstance(value, Tensor) for value in state_dict.values()):
+            raise ValueError(f"load_torch_rnn takes an nn.RNNBase or its state_dict(); got {type(state_dict).__name__}")
         ours = {}
         for k, layer in enumerate(self.base_model.layers):
             for name, parameter in layer.rnn.named_parameters():
                 ours[name.replace("_l0", f"_l{k}")] = parameter
-        problems = [f"no {name}" for name in ours.keys() - state_dict.keys()]
+        problems += [f"no {name}" for name in ours.keys() - state_dict.keys()]
         problems += [f"{name} has no place here" for name in state_dict.keys() - ours.keys()]
         for name in ours.keys() & state_dict.keys():
             if ours[name].shape != state_dict[name].shape:
@@ -290,6 +299,14 @@ class RnnPreTrainedModel(PreTrainedModel):
         with torch.no_grad():
             for name, parameter in ours.items():
                 parameter.copy_(state_dict[name])
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Embedding:
+        """As in transformers. Raises ValueError where the ids of special tokens would lie outside the vocabulary."""
+        if new_num_tokens is not None:
+            resized = copy.deepcopy(self.config)
+            resized.vocab_size = new_num_tokens
+            resized.check()
+        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
 
     @torch.no_grad()
     def encode(self, texts: str | Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = 32) -> Tensor:
@@ -515,7 +532,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         # Not in the signature: Trainer takes every argument called labels there for one that a batch must hold.
         shift_labels = kwargs.pop("shift_labels", None)
         encode, wanted = self.model, logits_to_keep if isinstance(logits_to_keep, int) else 0
-        if past_key_values is not None and past_key_values.layers and past_key_values.is_recording_past(0):
+        if getattr(past_key_values, "layers", None) and past_key_values.is_recording_past(0):
             encode = partial(self._encode_recorded, max(wanted, KEPT_HISTORY))
         outputs = encode(
             input_ids=input_ids,
@@ -537,7 +554,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         if shift_labels is not None:
             if shift_labels.shape != hidden.shape[:2]:
                 raise ValueError(f"labels must be of shape {tuple(hidden.shape[:2])}; got {tuple(shift_labels.shape)}")
-            _check_label_ids(shift_labels, self.config.vocab_size)
+            shift_labels = _label_ids(shift_labels, self.config.vocab_size)
             if logits is not None and logits.shape[:2] == shift_labels.shape:
                 loss = cross_entropy(logits, shift_labels, num_items_in_batch)
             else:
@@ -591,6 +608,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         if isinstance(ids, Tensor) and kwargs.get("inputs_embeds") is None:
             _check_input(ids, True)
             _check_ids(ids, self.config.vocab_size)  # on a GPU an embedding's own error cannot be recovered from
+        if kwargs.get("past_key_values") is not None:
+            self.model._check_layers(kwargs["past_key_values"])
         return super().generate(inputs, *args, **kwargs)
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, mode, batch_size, *args) -> None:
@@ -637,7 +656,11 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
 
     def _get_stopping_criteria(self, generation_config, stopping_criteria, tokenizer=None, **kwargs):
         stop_strings = generation_config.stop_strings
-        if not stop_strings or tokenizer is None or not StopTexts.is_needed(tokenizer):
+        if stop_strings is not None:
+            given = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
+            if not given or not all(isinstance(stop, str) and stop for stop in given):
+                raise ValueError(f"stop_strings must be texts that are not empty, or None; got {stop_strings!r}")
+        if stop_strings is None or tokenizer is None or not StopTexts.is_needed(tokenizer):
             return super()._get_stopping_criteria(generation_config, stopping_criteria, tokenizer=tokenizer, **kwargs)
         generation_config = copy.copy(generation_config)
         generation_config.stop_strings = None
@@ -778,7 +801,7 @@ class RnnForTokenClassification(RnnPreTrainedModel):
         if labels is not None:
             if labels.shape != logits.shape[:2]:
                 raise ValueError(f"labels must be of shape {tuple(logits.shape[:2])}; got {tuple(labels.shape)}")
-            _check_label_ids(labels, self.num_labels)
+            labels = _label_ids(labels, self.num_labels)
             count = kwargs.get("num_items_in_batch")  # Trainer's, over all the batches that it accumulates
             loss = self.loss_function(logits, labels, self.config, num_items_in_batch=count)
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
@@ -799,8 +822,8 @@ def _check_input(given: Tensor, is_ids: bool) -> None:
     if given.ndim != (2 if is_ids else 3):
         axes = "batch, time" if is_ids else "batch, time, features"
         raise ValueError(f"the input must be of shape ({axes}); got {tuple(given.shape)}")
-    if is_ids and given.is_floating_point():
-        raise ValueError(f"token ids must be whole numbers; got {given.dtype}")
+    if is_ids and given.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"token ids must be int64 or int32; got {given.dtype}")
     if not is_tracing(given) and 0 in given.shape:
         raise ValueError(
             f"an input of shape {tuple(given.shape)} holds no token: give at least one text and one token "
@@ -821,38 +844,46 @@ def _mask_or_padding(config: RnnConfig, input_ids: Tensor | None, attention_mask
 
 
 def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    if problem := integer(1)(batch_size):
+        raise ValueError(f"batch_size must be {problem}")
 
 
 def _checked_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> Tensor:
     """The labels in the shape and type that the loss of the problem takes. Raises ValueError for any other shape."""
     batch, num_labels = logits.shape
-    problem = config.problem_type
-    if problem is None:  # as transformers infers it
-        single = labels.ndim == 1 and not labels.is_floating_point()
-        kind = "single_label_classification" if single else "multi_label_classification"
-        problem = config.problem_type = "regression" if num_labels == 1 else kind
-    expected = (batch,) if problem == "single_label_classification" or num_labels == 1 else (batch, num_labels)
     shape = tuple(labels.shape)
+    problem, origin = config.problem_type, "config.problem_type"
+    if problem is None:
+        origin = "by their shape and type, as config.problem_type is None"
+        single = not labels.is_floating_point() and shape != (batch, num_labels)
+        problem = "single_label_classification" if single else "multi_label_classification"
+        problem = "regression" if num_labels == 1 else problem
+    expected = (batch,) if problem == "single_label_classification" or num_labels == 1 else (batch, num_labels)
     if shape != expected and not (shape == (batch, 1) and expected == (batch,)):
-        raise ValueError(f"labels must be of shape {expected} (problem_type {problem!r}); got {shape}")
-    if problem != "single_label_classification":
-        return labels.to(logits.dtype).view(batch, num_labels)
+        raise ValueError(f"labels must be of shape {expected} for {problem} ({origin}); got {shape}")
+    if problem == "single_label_classification":
+        labels = _label_ids(labels, num_labels).view(batch)
+    else:
+        labels = labels.to(logits.dtype).view(batch, num_labels)
+    if problem == "multi_label_classification" and labels.device.type == "cpu" and not is_tracing(labels):
+        wrong = labels[(labels < 0) | (labels > 1)]
+        if len(wrong):
+            raise ValueError(f"labels must be from 0 to 1 for {problem} ({origin}); got {float(wrong[0])}")
+    config.problem_type = problem  # as transformers, which saves it
+    return labels
+
+
+def _label_ids(labels: Tensor, count: int) -> Tensor:
+    """The labels as int64, each from 0 to count - 1, or -100; looked at on the CPU, where that costs nothing."""
     if labels.is_floating_point():
-        raise ValueError(f"labels must be whole numbers (problem_type {problem!r}); got {labels.dtype}")
-    _check_label_ids(labels, num_labels)
-    return labels.view(batch)
-
-
-def _check_label_ids(labels: Tensor, count: int) -> None:
-    """Each label is from 0 to count - 1, or -100; on the CPU, where looking costs nothing."""
+        raise ValueError(f"labels must be whole numbers; got {labels.dtype}")
     if labels.device.type == "cpu" and not is_tracing(labels):
         wrong = labels[(labels != -100) & ((labels < 0) | (labels >= count))]
         if len(wrong):
             raise ValueError(
                 f"labels must be from 0 to {count - 1}, or -100 for what is not scored; got {int(wrong[0])}"
             )
+    return labels.long()
 
 
 def _token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

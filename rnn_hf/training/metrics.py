@@ -18,12 +18,18 @@ class WeightedMean:
         self.counts.append(count)
 
     def compute(self) -> tuple[float, int]:
-        """(mean, number of items). Raises ValueError if there were none."""
+        """(mean, number of items). Raises ValueError if there were none, or if the mean is NaN or infinite."""
         # On the CPU: not every accelerator has float64.
         means, counts = (torch.stack(x).cpu().double() if x else torch.zeros(1) for x in (self.means, self.counts))
         if not counts.sum():
             raise ValueError("the evaluation data holds nothing to score")
-        return (means @ counts / counts.sum()).item(), int(counts.sum())
+        mean = (means @ counts / counts.sum()).item()
+        if not math.isfinite(mean):
+            raise ValueError(
+                f"the loss on the evaluation data is {mean}: training has diverged; try a lower model.learning_rate "
+                "or trainer.gradient_clip_val"
+            )
+        return mean, int(counts.sum())
 
 
 class LanguageModelingEvaluation:

@@ -167,6 +167,13 @@ WRONG = [
     (["fit", "--config", "lm.yaml", "--config", "callback.yaml"], "no class 'EarlyStoping' (did you mean 'EarlyStopp"),
     (["fit", "--config", "lm.yaml", "--config", "argument.yaml"], "no argument 'moniter' (did you mean 'monitor'?)"),
     (["fit", "--config", "lm.yaml", "--config", "monitor.yaml"], "(did you mean 'validation/perplexity'?)"),
+    (["fit", "--config", "lm.yaml", "--trainer.callbacks", "EarlyStoping"], "no class 'EarlyStoping' (did you mean"),
+    (["fit", "--config", "lm.yaml", "--config", "second.yaml"], "no class 'EarlyStoping' (did you mean 'EarlyStopp"),
+    (
+        ["fit", "--config", "lm.yaml", "--config", "train.yaml"],
+        "EarlyStopping's monitor must be one of validation/loss",
+    ),
+    (["predict", "runs/classifier", "caf\udce9"], r"text 1 'caf\udce9' is not valid UTF-8"),
     (["fit", "--config", "lm.yaml", "--config", "logger.yaml"], "no class 'CSVLoger' (did you mean 'CSVLogger'?)"),
 ]
 
@@ -187,6 +194,12 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
         callback = f"{{class_path: EarlyStopping, init_args: {{{name}: validation/perplexty}}}}"
         file = {"moniter": "argument.yaml", "monitor": "monitor.yaml"}[name]
         (workplace / file).write_text(f"trainer: {{callbacks: [{callback}]}}\n")
+    (workplace / "second.yaml").write_text(
+        "trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {monitor: validation/loss}}, EarlyStoping]}\n"
+    )
+    (workplace / "train.yaml").write_text(
+        "trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: train/loss}}]}\n"
+    )
     (workplace / "logger.yaml").write_text("trainer: {logger: {class_path: CSVLoger}}\n")
     (workplace / "multi").mkdir(exist_ok=True)
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):

@@ -99,6 +99,17 @@ def test_a_reader_that_leaves_is_no_error(workplace):
     assert done.stderr == ""
 
 
+def test_a_run_that_diverges_ends_with_an_error_and_no_model(workplace, rnn_hf):
+    code, _, err = rnn_hf(
+        "fit", "--config", "lm.yaml", "--output_dir", "runs/diverged", "--model.learning_rate", "100",
+        "--model.config.cell_type", "elman", "--model.config.nonlinearity", "relu", "--trainer.max_epochs", "20",
+        "--model.config.num_hidden_layers", "3",
+    )  # fmt: skip
+    assert code == 2
+    assert "training has diverged; try a lower model.learning_rate" in err.splitlines()[-1]
+    assert not (workplace / "runs/diverged/model").exists()
+
+
 def test_a_failure_while_the_folder_is_written_leaves_no_half_of_it(workplace, rnn_hf, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")

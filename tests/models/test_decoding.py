@@ -386,6 +386,7 @@ def test_no_new_token():
 def test_a_state_of_another_model(model):
     others = [
         DynamicCache(),
+        ((torch.zeros(1, 6),),),
         read(build(num_hidden_layers=3), PROMPT),
         read(build(hidden_size=9), PROMPT),
         read(build("lstm" if model.config.cell_type != "lstm" else "gru"), PROMPT),

@@ -167,11 +167,23 @@ def test_a_single_number_is_regression():
     (torch.tensor([0.0, 1.0, 2.0]), "single_label_classification"),
     (torch.tensor([0, 1, 2]), "multi_label_classification"),
     (torch.tensor([0.0, 1.0, 2.0]), "regression"),  # would broadcast against three targets a row
+    (torch.tensor([0.0, 1.0, 2.0]), None),
+    (torch.tensor([[0, 1, 7]] * 3), "multi_label_classification"),
 ])  # fmt: skip
 def test_labels_that_do_not_fit_are_refused(labels, problem):
     model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3, problem_type=problem)))
     with pytest.raises(ValueError, match="labels must be"):
         model(torch.randint(3, 41, (3, 6)), labels=labels)
+    assert model.config.problem_type == problem  # what is refused leaves no trace
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 2, 1], dtype=torch.int32), torch.tensor([[0], [2], [1]])])
+def test_class_ids_of_other_integer_types_and_as_a_column(labels):
+    model = randomise(RnnForSequenceClassification(tiny_config(num_labels=3)))
+    ids = torch.randint(3, 41, (3, 6))
+    expected = model(ids, labels=torch.tensor([0, 2, 1])).loss
+    model.config.problem_type = None
+    assert model(ids, labels=labels).loss == expected
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -214,8 +226,9 @@ def test_no_text_is_one_clear_error(tokenizer, method):
         getattr(model, method)(["a film", ""], tokenizer)
     with pytest.raises(ValueError, match="has only words that the tokenizer does not know"):
         getattr(model, method)(["a film", "zzz"], tokenizer)
-    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
-        getattr(model, method)(TEXTS, tokenizer, batch_size=0)
+    for wrong in (0, 1.5):
+        with pytest.raises(ValueError, match=f"batch_size must be a whole number from 1 .*; got {wrong}"):
+            getattr(model, method)(TEXTS, tokenizer, batch_size=wrong)
 
 
 def test_a_pooling_set_after_loading_is_checked(tokenizer):
@@ -260,3 +273,6 @@ def test_labels_of_tokens_that_do_not_fit_are_refused(cls):
         model(ids, labels=torch.full((2, 5), 41))
     with pytest.raises(ValueError, match=r"labels must be of shape \(2, 5\)"):
         model(ids, labels=torch.zeros(5, 2, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"labels must be whole numbers; got torch\.float32"):
+        model(ids, labels=torch.zeros(2, 5))
+    assert torch.equal(model(ids, labels=ids.int() % 3).loss, model(ids, labels=ids % 3).loss)

@@ -176,6 +176,13 @@ def test_stop_strings_with_words_that_no_letters_spell(stop_strings):
         assert stop not in text[: text.rfind(" ")]
 
 
+@pytest.mark.parametrize("stop_strings", [[], "", ["a", ""], [3]])
+def test_stop_strings_that_hold_no_text_are_refused(model, stop_strings):
+    tokenizer = train_word_tokenizer(["a good film"])
+    with pytest.raises(ValueError, match="stop_strings must be texts that are not empty"):
+        model.generate(torch.tensor([[3]]), max_new_tokens=2, stop_strings=stop_strings, tokenizer=tokenizer)
+
+
 def test_prompts_of_any_length(model):
     for length in (1, 2, 500):
         ids = torch.randint(3, 41, (1, length))
@@ -190,6 +197,7 @@ def test_prompts_of_any_length(model):
         (torch.zeros(1, 0, dtype=torch.long), "holds no token"),
         (torch.zeros(0, 4, dtype=torch.long), "holds no token"),
         (torch.tensor([[41]]), "token ids must be from 0 to 40; got 41"),
+        (torch.tensor([[4]], dtype=torch.uint8), "token ids must be int64 or int32; got torch.uint8"),
         (torch.tensor([[-1]]), "token ids must be from 0 to 40; got -1"),
     ],
 )

@@ -130,6 +130,45 @@ def test_label_names_at_loading(tmp_path):
     assert three.label2id == {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}
 
 
+@pytest.mark.parametrize(
+    ("saved", "loaded"),
+    [
+        ({"id2label": {"0": "a", "1": "b"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}, {0: "a", 1: "b"}),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"a": 1, "b": 0}}, {0: "b", 1: "a"}),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": "0", "LABEL_1": "1"}}, None),
+        ({"label2id": {"b": 1, "a": 0}}, {0: "a", 1: "b"}),
+        ({"id2label": {"0": "same", "1": "same"}}, {0: "same", 1: "same"}),
+        ({"dtype": "auto"}, None),
+    ],
+)
+def test_label_names_edited_after_construction_load(saved, loaded, tmp_path):
+    RnnForSequenceClassification(full_config()).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    config = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("id2label", "label2id")}
+    file.write_text(json.dumps({**config, **saved}))
+    config = RnnForSequenceClassification.from_pretrained(tmp_path).config
+    assert config.id2label == (loaded or {0: "LABEL_0", 1: "LABEL_1"})
+    assert config.label2id == {label: i for i, label in config.id2label.items()}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"id2label": {0: "a", 5: "b"}}, "id2label must have the keys 0 to 1"),
+        ({"id2label": ["a", "b"]}, "id2label must be a mapping"),
+        ({"id2label": {0: "a", 1: "b"}, "num_labels": 4}, "num_labels must be 2"),
+        ({"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}}, "label2id must be the inverse"),
+    ],
+)
+def test_label_names_given_at_loading_are_checked(given, message, tmp_path):
+    RnnForSequenceClassification(full_config()).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        RnnForSequenceClassification.from_pretrained(tmp_path, **given)
+    named = {"id2label": {"0": "a", "1": "b"}}, {"label2id": {"a": 0, "b": 1}}
+    for names in named:
+        assert RnnForSequenceClassification.from_pretrained(tmp_path, **names).config.id2label == {0: "a", 1: "b"}
+
+
 def test_an_explicit_state_dict_is_loaded_as_in_transformers(tmp_path):
     model = RnnForCausalLM(full_config())
     model.save_pretrained(tmp_path)
@@ -283,6 +322,10 @@ def test_resize_token_embeddings():
         assert after.shape[-1] == model.config.vocab_size == model.lm_head.bias.shape[0] == 50
         torch.testing.assert_close(after[..., :41], before)
         assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
+    for size in (0, 2):
+        with pytest.raises(ValueError, match=r"vocab_size must be|eos_token_id must be from 0 to 1"):
+            model.resize_token_embeddings(size)  # it could be saved, but never loaded
+    assert model.config.vocab_size == 50
 
 
 def test_bfloat16(tmp_path):

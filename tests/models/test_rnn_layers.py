@@ -51,6 +51,12 @@ def test_load_torch_rnn_lists_every_difference():
     model = RnnModel(tiny_config(num_hidden_layers=1, last_hidden_size=None))
     with pytest.raises(ValueError, match=r"weight_hh_l0 is \(32, 8\), not \(28, 7\).*weight_hh_l1 has no place here"):
         model.load_torch_rnn(nn.LSTM(6, 8, 2).state_dict())
+    model = RnnModel(tiny_config(cell_type="elman", num_hidden_layers=1, last_hidden_size=None))
+    with pytest.raises(ValueError, match="nonlinearity is 'relu', not 'tanh'"):
+        model.load_torch_rnn(nn.RNN(6, 7, nonlinearity="relu"))
+    for wrong in (None, {"weight_ih_l0": [1.0]}):
+        with pytest.raises(ValueError, match=r"takes an nn.RNNBase or its state_dict\(\)"):
+            model.load_torch_rnn(wrong)
 
 
 def make_layer(cell, connection, bidirectional, layer_norm, initial_state):
