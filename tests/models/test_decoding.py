@@ -366,7 +366,7 @@ def test_scores_that_leave_no_token():
         (torch.zeros(0, 4, dtype=torch.long), "holds no token"),
         (torch.tensor([[3, 41]]), "token ids must be from 0 to 40; got 41"),
         (torch.tensor([[-1, 3]]), "token ids must be from 0 to 40; got -1"),
-        (torch.tensor([[3.0, 4.0]]), "token ids must be whole numbers"),
+        (torch.tensor([[3.0, 4.0]]), "token ids must be int64 or int32"),
         (torch.tensor([3, 4]), r"the input must be of shape \(batch, time\)"),
     ],
 )
