@@ -75,7 +75,7 @@ def num_graphs():
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
 
 
-# inductor takes most of a minute a case: one connection a cell
+# inductor takes up to a minute a case where its cache is cold: one connection a cell
 compiled = cases(
     ("kind", "backend"),
     [*itertools.product(ALL, ["aot_eager"]), *itertools.product(ONE_EACH, ["inductor"])],
