@@ -19,9 +19,11 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from ..models.cache import detach_, new_cache
+from ..models.config_checks import integer
 from ..models.configuration_rnn import RnnConfig
 
 FORMAT = "rnn-hf state 1"
+RECENT = "recent_ids"
 
 
 def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
@@ -36,18 +38,26 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
         ValueError: the state is empty, or not one of a model of this configuration.
         OSError: the file cannot be written; a file that was there before is left as it was.
     """
-    _check_shapes({i: layer.state for i, layer in enumerate(cache.layers)}, config, "the state")
+    if not isinstance(cache, Cache):
+        raise ValueError(f"a state is what a model returns as past_key_values; got {type(cache).__name__}")
+    _check_shapes({i: getattr(layer, "state", None) for i, layer in enumerate(cache.layers)}, config, "the state")
+    for i, layer in enumerate(cache.layers):
+        if layer.kind not in (None, config.state_kind):
+            raise ValueError(f"layer {i} of the state belongs to a model {layer.kind!r}, not {config.state_kind!r}")
     tensors = {
         f"layers.{i}.{name}": tensor.detach().cpu().contiguous().clone()
         for i, layer in enumerate(cache.layers)
         for name, tensor in zip(_names(config, i), layer.state, strict=True)
     }
+    if cache.layers[0].recent_ids is not None:
+        tensors[RECENT] = cache.layers[0].recent_ids.cpu().contiguous().clone()
     metadata = {
         "format": FORMAT,
         "config": json.dumps(_identity(config)),
         "tokens_read": str(int(cache.get_seq_length())),
-        "sha256": _digest(tensors),
+        "tokens_noted": str(cache.layers[0].num_noted),
     }
+    metadata["sha256"] = _digest(tensors, metadata)
     path = Path(path)
     # Beside the target: a rename is atomic within one file system only.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -82,7 +92,7 @@ def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
         raise ValueError(f"{path} is damaged or incomplete ({error}): save the state again") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} holds no state: its format must be {FORMAT!r}; got {metadata.get('format')!r}")
-    if _digest(tensors) != metadata.get("sha256"):
+    if _digest(tensors, metadata) != metadata.get("sha256"):
         raise ValueError(f"{path} is damaged (its sha256 is another): save the state again")
     theirs, ours = json.loads(metadata["config"]), _identity(config)
     differences = [f"{k}={theirs.get(k)!r}, not {ours[k]!r}" for k in ours if theirs.get(k) != ours[k]]
@@ -90,19 +100,27 @@ def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
         raise ValueError(f"{path} belongs to a model with {'; '.join(differences)}")
     names = [[f"layers.{i}.{name}" for name in _names(config, i)] for i in range(config.num_hidden_layers)]
     expected = [name for layer in names for name in layer]
-    if set(expected) != set(tensors):
+    if set(expected) != tensors.keys() - {RECENT}:
         raise ValueError(f"{path} must hold {', '.join(expected)}; got {', '.join(sorted(tensors))}")
     states = [tuple(tensors[name] for name in layer) for layer in names]
     _check_shapes(dict(enumerate(states)), config, str(path))
     cache = new_cache(config, states)
     for layer in cache.layers:
         layer.cumulative_length.add_(int(metadata["tokens_read"]))
+        layer.kind = config.state_kind
+    cache.layers[0].recent_ids, cache.layers[0].num_noted = tensors.get(RECENT), int(metadata["tokens_noted"])
     return cache
 
 
 def move_state(cache: Cache, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Cache:
-    """The state on another device, or with numbers of another type."""
-    moved = _changed(cache, lambda s: s.to(device=device, dtype=dtype, copy=True))
+    """The state on another device, or with numbers of another type.
+
+    Raises:
+        ValueError: `dtype` is no floating-point type.
+    """
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"dtype must be a floating-point torch.dtype or None; got {dtype!r}")
+    moved = _changed(cache, lambda s: s.to(device, dtype if s.is_floating_point() else None, copy=True))
     for layer in moved.layers:
         if layer.is_initialized:
             layer.device, layer.dtype = layer.states[0].device, layer.states[0].dtype
@@ -111,14 +129,25 @@ def move_state(cache: Cache, device: torch.device | str | None = None, dtype: to
 
 
 def select_state(cache: Cache, rows: Sequence[int] | Tensor) -> Cache:
-    """The state of some rows of the batch, in the order given.
+    """The state of some rows of the batch: numbers in the order wanted, or one truth value a row.
 
     Raises:
-        ValueError: a row that is not there.
+        ValueError: a row that is not there, no row, or an empty state.
     """
-    rows = torch.as_tensor(rows, dtype=torch.long).view(-1)
-    if not len(rows) or int(rows.min()) < 0 or int(rows.max()) >= cache.batch_size:
-        raise ValueError(f"rows must be from 0 to {cache.batch_size - 1}, one at least; got {rows.tolist()}")
+    if cache.batch_size < 1:
+        raise ValueError("the state is empty: read a text first")
+    try:
+        rows = torch.as_tensor(rows)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"rows must be numbers of rows, or one truth value a row; got {rows!r}") from error
+    if rows.dtype == torch.bool and rows.shape == (cache.batch_size,):
+        rows = rows.nonzero()[:, 0]
+    whole = not rows.is_floating_point() and rows.dtype != torch.bool
+    if rows.ndim != 1 or not len(rows) or not whole or int(rows.min()) < 0 or int(rows.max()) >= cache.batch_size:
+        raise ValueError(
+            f"rows must be numbers from 0 to {cache.batch_size - 1}, one at least, or {cache.batch_size} truth values; "
+            f"got {rows.tolist()}"
+        )
     return _changed(cache, lambda s: s.index_select(0, rows.to(s.device)))
 
 
@@ -128,8 +157,8 @@ def repeat_state(cache: Cache, repeats: int) -> Cache:
     Raises:
         ValueError: `repeats` is below 1.
     """
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1; got {repeats}")
+    if problem := integer(1)(repeats):
+        raise ValueError(f"repeats must be {problem}")
     return _changed(cache, lambda s: s.repeat_interleave(repeats, 0))
 
 
@@ -160,7 +189,7 @@ def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfi
     for i, state in states.items():
         if state is None:
             raise ValueError(f"{where} is empty: read a text first")
-        rows, width = state[0].shape[0], config.layer_sizes[i][1] * config.directions
+        rows, width = state[0].shape[:1].numel(), config.layer_sizes[i][1] * config.directions
         if len(state) != len(_names(config, i)) or any(s.shape != (rows, width) for s in state):
             raise ValueError(
                 f"layer {i} of {where} must hold {', '.join(_names(config, i))} of shape (batch, {width}); "
@@ -168,8 +197,10 @@ def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfi
             )
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Of all that a file holds but the digest itself."""
+    facts = {key: value for key, value in metadata.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].view(torch.uint8).numpy().tobytes())

@@ -9,6 +9,7 @@ Exact roll-back (`crop`) needs the states of past steps: they are recorded once 
 and a bounded number of them is kept, whatever the length of the text.
 """
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,12 @@ from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLaye
 KEPT_HISTORY = 64
 # The most recorded states between two crops: an assistant drafts one token a forward, then is rolled back over any.
 MAX_HISTORY = 1024
+# Token ids that a state remembers, to tell a text that it has read the beginning of from a new turn.
+RECENT_IDS = 64
+
+
+class RollBackError(ValueError, RuntimeError):
+    """More steps than are recorded, where transformers raises RuntimeError."""
 
 
 class RnnCacheLayer(CacheLayerMixin):
@@ -38,6 +45,10 @@ class RnnCacheLayer(CacheLayerMixin):
         self.record_past = False
         self.history: list[list[Tensor]] = []  # the state before the recorded steps ([]: none), then one entry a step
         self._writable = False  # whether `states` are buffers of this layer, to be written in place
+        self.kind: str | None = None  # `config.state_kind` of the model that made the state; None if a caller did
+        # of the first layer alone: the ids read last, (batch, up to RECENT_IDS), and how many tokens were noted so
+        self.recent_ids: Tensor | None = None
+        self.num_noted = 0
 
     @property
     def state(self) -> tuple[Tensor, ...] | None:
@@ -63,7 +74,29 @@ class RnnCacheLayer(CacheLayerMixin):
         )  # the rest dynamo cannot trace
         if not writable_now and any(s.is_inference() for s in self.states):
             return False
-        return all(a.shape == b.shape and a.device == b.device for a, b in zip(self.states, states, strict=True))
+        return all(
+            # a buffer of another type would round every later state
+            (a.shape, a.device, a.dtype) == (b.shape, b.device, b.dtype)
+            for a, b in zip(self.states, states, strict=True)
+        )
+
+    def _own_counter(self) -> None:
+        """A counter made under `torch.inference_mode` cannot be written to outside it."""
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return
+        if self.cumulative_length.is_inference():
+            self.cumulative_length = self.cumulative_length.clone()
+
+    def note_ids(self, ids: Tensor | None, num_tokens: int) -> None:
+        """Remembers which ids were read last; None if embeddings were."""
+        self.num_noted += num_tokens
+        if ids is None:
+            self.recent_ids = None
+            return
+        recent = self.recent_ids
+        if recent is not None and recent.shape[0] == ids.shape[0]:
+            ids = torch.cat([recent.to(ids.device), ids[:, -RECENT_IDS:]], 1)
+        self.recent_ids = ids[:, -RECENT_IDS:].clone()
 
     def update(
         self, states: Sequence[Tensor], num_tokens: int, steps: list[list[Tensor]] | None = None, **kwargs
@@ -88,6 +121,7 @@ class RnnCacheLayer(CacheLayerMixin):
                 self.lazy_initialization(*states)
             for old, new in zip(self.states, states, strict=False):  # strict fails under dynamo (torch 2.13)
                 old.copy_(new)
+        self._own_counter()
         self.cumulative_length.add_(num_tokens)
         return tuple(self.states)
 
@@ -107,13 +141,21 @@ class RnnCacheLayer(CacheLayerMixin):
     def reset(self) -> None:
         # The next step starts from the model's initial state; the buffers stay, as compiled code knows their address.
         self.is_initialized = False
+        self._own_counter()
         self.cumulative_length.zero_()
-        self.history = []
+        self.history, self.recent_ids, self.num_noted = [], None, 0
 
     def _replace(self, change) -> None:
         self.states = [change(s) for s in self.states]
         self.history = [[change(s) for s in step] for step in self.history]
+        self.recent_ids = None if self.recent_ids is None else change(self.recent_ids)
         self._writable = False
+
+    def __deepcopy__(self, memo) -> "RnnCacheLayer":
+        copied = copy.copy(self)  # torch copies no tensor with a graph; a clone keeps its own
+        copied.cumulative_length = self.cumulative_length.clone()
+        copied._replace(Tensor.clone)
+        return copied
 
     def offload(self) -> None:
         self._replace(lambda s: s.to("cpu", non_blocking=True))
@@ -142,22 +184,28 @@ class RnnCacheLayer(CacheLayerMixin):
         """Rolls `-tokens_to_remove` recorded steps back, exactly.
 
         Raises:
-            RuntimeError: more steps than are recorded, or a positive number (an absolute length elsewhere).
+            RollBackError: more steps than are recorded, or a positive number (an absolute length elsewhere).
         """
         if tokens_to_remove > 0:
-            raise RuntimeError(f"crop takes a negative number of tokens to remove; got {tokens_to_remove}")
+            raise RollBackError(f"crop takes a negative number of tokens to remove; got {tokens_to_remove}")
         steps = -int(tokens_to_remove)
         if steps:
             if len(self.history) <= steps:
                 recorded = max(len(self.history) - 1, 0)
-                raise RuntimeError(
+                raise RollBackError(
                     f"cannot roll {steps} tokens back: {recorded} are recorded (call activate_past_recording() on the "
-                    f"cache before the steps to be rolled back; of a long text the last {KEPT_HISTORY} are kept)"
+                    f"cache before the steps to be rolled back; of a long text the last {KEPT_HISTORY} are kept, of "
+                    f"drafts the last {MAX_HISTORY - 1}: set num_assistant_tokens below that)"
                 )
             self.states = [s.clone() for s in self.history[-1 - steps]]
             self.is_initialized = bool(self.states)  # else before the first token: the model's initial state
             self._writable = False
+            self._own_counter()
             self.cumulative_length.sub_(steps)
+            self.num_noted -= steps
+            if self.recent_ids is not None:
+                kept = self.recent_ids.shape[1] - steps
+                self.recent_ids = self.recent_ids[:, :kept] if kept > 0 else None
             self.history = self.history[: len(self.history) - steps]
         self.history = self.history[-KEPT_HISTORY:]
 
@@ -183,6 +231,17 @@ def new_cache(config, states: Sequence[Sequence[Tensor]] | None = None) -> Dynam
         for layer, state in zip(cache.layers, states, strict=True):
             layer.update(tuple(state), num_tokens=0)
     return cache
+
+
+def begins_with_what_was_read(ids: Tensor, cache: Cache) -> bool | None:
+    """Whether `ids` (batch, time) are a text that the state has read the beginning of, rather than a new turn; None
+    where the state does not know which ids it has read (embeddings, compiled steps, another batch)."""
+    first = cache.layers[0]
+    past, recent = int(cache.get_seq_length()), first.recent_ids
+    if recent is None or first.num_noted != past or recent.shape[0] != ids.shape[0]:
+        return None
+    compared = min(past, recent.shape[1])
+    return torch.equal(ids[:, past - compared : past], recent[:, -compared:].to(ids.device))
 
 
 def detach_(cache: Cache) -> Cache:

@@ -157,6 +157,12 @@ class RnnConfig(CheckedConfig):
         return self.layer_sizes[-1][1] * self.directions
 
     @property
+    def state_kind(self) -> str:
+        """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""
+        cell = f"{self.nonlinearity} {self.cell_type}" if self.cell_type == "elman" else self.cell_type
+        return f"{cell}, {'bidirectional' if self.bidirectional else 'forward'}, connection {self.layer_connection}"
+
+    @property
     def num_parameters(self) -> int:
         """Parameters of the network with a full language-modelling head, biases left out."""
         gates = GATES[self.cell_type]

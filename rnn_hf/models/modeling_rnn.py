@@ -38,7 +38,7 @@ from transformers.utils import can_return_tuple, is_tracing
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .cache import KEPT_HISTORY, new_cache
+from .cache import KEPT_HISTORY, begins_with_what_was_read, new_cache
 from .config_checks import integer
 from .configuration_rnn import RnnConfig
 from .heads import cross_entropy, linear_cross_entropy
@@ -411,15 +411,19 @@ class RnnModel(RnnPreTrainedModel):
         hidden = self.input_dropout(embedded)
         for i, layer in enumerate(self.layers):
             cache = None if past_key_values is None else past_key_values.layers[i]
-            state = None if cache is None else self._checked(cache.state, i, batch)
+            state = None if cache is None else self._checked(cache, i, batch)
             record = cache is not None and cache.record_past and not self.config.bidirectional
             hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
             if cache is not None:
                 cache.update(state, time, steps=steps)
+                if not is_tracing(hidden):
+                    cache.kind = self.config.state_kind
             if i < len(self.layers) - 1:
                 hidden = self.hidden_dropout(hidden)
         if self.norm is not None:
             hidden = self.norm(hidden)
+        if past_key_values is not None and not self.training and not is_tracing(hidden):
+            past_key_values.layers[0].note_ids(input_ids, time)
         return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=past_key_values)
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
@@ -428,9 +432,11 @@ class RnnModel(RnnPreTrainedModel):
         given = input_ids if inputs_embeds is None else inputs_embeds
         _check_input(given, inputs_embeds is None)
         if inputs_embeds is not None:
-            width = self.config.embedding_size
+            width, dtype = self.config.embedding_size, self.embed_tokens.weight.dtype
             if inputs_embeds.shape[-1] != width:  # torch's LSTM kernel would read beyond the weights
                 raise ValueError(f"inputs_embeds must have {width} features (embedding_size); got {given.shape[-1]}")
+            if inputs_embeds.dtype != dtype and not torch.is_autocast_enabled(inputs_embeds.device.type):
+                raise ValueError(f"inputs_embeds must be of the model's type, {dtype}; got {inputs_embeds.dtype}")
             return inputs_embeds
         try:
             embedded = self.embed_tokens(input_ids)
@@ -456,9 +462,16 @@ class RnnModel(RnnPreTrainedModel):
                 "another model, or make an empty one with rnn_hf.new_cache(model.config)"
             )
 
-    def _checked(self, state, layer: int, batch: int):
+    def _checked(self, cache, layer: int, batch: int):
+        """The state that a layer's cache holds, if it is one of this model."""
+        state = cache.state
         if state is None or is_tracing(state[0]):
             return state
+        if cache.kind not in (None, self.config.state_kind):
+            raise ValueError(
+                f"past_key_values belongs to another model: it holds a state of the kind {cache.kind!r}, not "
+                f"{self.config.state_kind!r}"
+            )
         expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
         count = self.layers[layer].num_states + self.layers[layer].carries_output
         if len(state) != count or any(s.shape != expected for s in state):
@@ -466,6 +479,8 @@ class RnnModel(RnnPreTrainedModel):
                 f"past_key_values of layer {layer} must hold {count} tensors of shape {expected}; "
                 f"got {[tuple(s.shape) for s in state]}: it belongs to another model or batch"
             )
+        if torch.is_grad_enabled() and any(s.is_inference() for s in state):
+            state = tuple(s.clone() for s in state)  # made under `torch.inference_mode`, no graph may keep it
         return state
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -593,9 +608,11 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         """As in transformers, for every way of decoding, with `past_key_values` as the state to go on from.
 
         A state goes on with the new turn's ids alone, or with the whole text, of which only what the state has not read
-        is read then. Ids that are no longer than what the state has read are a new turn; longer ones without an
-        `attention_mask` over both are the whole text, as in transformers. A returned state has read all but the last
-        token of the text. Where the state has one row a prompt, it is repeated for beams and `num_return_sequences`.
+        is read then. An `attention_mask` over the text so far and the ids makes them a new turn. Without one they are
+        the whole text if they begin with the ids that the state has read; where it does not know these (it has read
+        embeddings, or by compiled steps), and for `inputs_embeds`, if they are more than it has read, as in
+        transformers. A returned state has read all but the last token of the text. Where the state has one row a
+        prompt, it is repeated for beams and `num_return_sequences`.
 
         A row of padding alone is written from the initial state (or the one passed), as if nothing had been read.
 
@@ -604,17 +621,48 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
                 (`max_new_tokens=0`), a state of another model or batch, scores that are NaN or inf, `use_cache=False`
                 with an assistant, or `assistant_early_exit` (layers cannot be left out).
         """
-        ids = kwargs.get("input_ids") if inputs is None else inputs
-        if isinstance(ids, Tensor) and kwargs.get("inputs_embeds") is None:
+        ids, embeds = kwargs.get("input_ids") if inputs is None else inputs, kwargs.get("inputs_embeds")
+        if embeds is not None:
+            _check_input(embeds, False)
+            if kwargs.get("assistant_model") is not None or kwargs.get("prompt_lookup_num_tokens") is not None:
+                raise ValueError("assisted decoding drafts by ids: give input_ids in place of inputs_embeds")
+        elif isinstance(ids, Tensor):
             _check_input(ids, True)
             _check_ids(ids, self.config.vocab_size)  # on a GPU an embedding's own error cannot be recovered from
-        if kwargs.get("past_key_values") is not None:
-            self.model._check_layers(kwargs["past_key_values"])
+        given, mask = ids if embeds is None else embeds, kwargs.get("attention_mask")
+        if isinstance(given, Tensor):
+            _step_mask(mask, *given.shape[:2])  # raises where it does not fit
+            if kwargs.get("past_key_values") is not None:
+                kwargs |= self._new_turn(given, mask, kwargs["past_key_values"])
         return super().generate(inputs, *args, **kwargs)
+
+    def _new_turn(self, given: Tensor, mask: Tensor | None, state: Cache) -> dict[str, Tensor]:
+        """What transformers has to be told of a new turn's ids or embeddings, which it takes for the whole text where
+        they are longer than the state's; nothing where they are the whole text."""
+        self.model._check_layers(state)
+        past, length = int(state.get_seq_length()), given.shape[1]
+        is_embeds = given.ndim == 3
+        covered = mask is not None and mask.shape[1] == past + length
+        if is_embeds:
+            new = covered or length <= past
+        else:
+            new = not covered and length > past and begins_with_what_was_read(given, state) is False
+        if past == 0 or not new:
+            return {}
+        told = {}
+        if not covered:
+            mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device) if mask is None else mask
+            told["attention_mask"] = F.pad(mask, (past, 0), value=1)
+        if is_embeds:  # of which it always takes the end
+            told["inputs_embeds"] = F.pad(given, (0, 0, past, 0))
+        return told
 
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, mode, batch_size, *args) -> None:
         if generation_config.assistant_early_exit is not None:
             raise ValueError("assistant_early_exit must be None: an rnn model cannot leave its last layers out")
+        chunk_size = generation_config.prefill_chunk_size
+        if chunk_size is not None and (problem := integer(1)(chunk_size)):
+            raise ValueError(f"prefill_chunk_size must be {problem}")
         super()._prepare_cache_for_generation(generation_config, model_kwargs, mode, batch_size, *args)
         cache = model_kwargs.get("past_key_values")
         if cache is None:

@@ -142,7 +142,7 @@ def test_wrong_keys_or_shapes_in_a_file(tmp_path):
         (without, "must hold layers.0.h, layers.0.c, layers.1.h, layers.1.c; got layers.0.c, layers.0.h, layers.1.h"),
         ({**tensors, "layers.1.c": torch.zeros(3, 4)}, r"layer 1 of .* must hold h, c of shape \(batch, 5\)"),
     ]:
-        save_file(changed, file, {**metadata, "sha256": _digest(changed)})
+        save_file(changed, file, {**metadata, "sha256": _digest(changed, metadata)})
         with pytest.raises(ValueError, match=message):
             load_state(file, model.config)
 
@@ -153,6 +153,12 @@ def test_what_cannot_be_saved(tmp_path):
         save_state(new_cache(model.config), tmp_path / "state", model.config)
     with pytest.raises(ValueError, match="layer 0 of the state must hold h, c"):
         save_state(read(build("gru")), tmp_path / "state", model.config)
+    with pytest.raises(
+        ValueError, match=r"layer 0 of the state belongs to a model 'tanh elman, forward, .* not 'gru, "
+    ):
+        save_state(read(build("elman")), tmp_path / "state", build("gru").config)
+    with pytest.raises(ValueError, match="a state is what a model returns as past_key_values; got NoneType"):
+        save_state(None, tmp_path / "state", model.config)
     with pytest.raises(FileNotFoundError):
         save_state(read(model), tmp_path / "no folder" / "state", model.config)
     assert not list(tmp_path.iterdir())
@@ -166,12 +172,19 @@ def test_select_and_repeat(model):
     assert torch.equal(go_on(model, repeat_state(cache, 2), 6), expected.repeat_interleave(2, 0))
     assert torch.equal(go_on(model, move_state(cache, "cpu")), expected)
     assert torch.equal(go_on(model, copy.deepcopy(cache)), expected)
+    assert torch.equal(go_on(model, copy.deepcopy(model(PROMPTS).past_key_values)), expected)  # which has a graph
     assert torch.equal(go_on(model, cache), expected)  # none of them changed it
-    for rows in ([3], [-1], []):
-        with pytest.raises(ValueError, match="rows must be from 0 to 2"):
+    assert torch.equal(go_on(model, select_state(cache, torch.tensor([False, True, True])), 2), expected[1:])
+    for rows in ([3], [-1], [], [0.9], [[0], [1]], [True, False]):
+        with pytest.raises(ValueError, match="rows must be numbers from 0 to 2"):
             select_state(cache, rows)
-    with pytest.raises(ValueError, match="repeats must be at least 1; got 0"):
-        repeat_state(cache, 0)
+    with pytest.raises(ValueError, match="rows must be numbers of rows"):
+        select_state(cache, slice(2))
+    with pytest.raises(ValueError, match="the state is empty"):
+        select_state(new_cache(model.config), [0])
+    for repeats in (0, 1.5, True):
+        with pytest.raises(ValueError, match=f"repeats must be a whole number from 1 .* got {repeats}"):
+            repeat_state(cache, repeats)
 
 
 def test_move_and_detach():
@@ -180,6 +193,8 @@ def test_move_and_detach():
     double = move_state(cache, dtype=torch.float64)
     assert all(s.dtype == torch.float64 and s.requires_grad for layer in double.layers for s in layer.states)
     assert move_state(cache, "meta").layers[0].states[0].device.type == "meta"
+    with pytest.raises(ValueError, match=r"dtype must be a floating-point torch\.dtype or None; got 'float16'"):
+        move_state(cache, dtype="float16")
     assert detach_(double) is double
     assert not any(s.requires_grad for layer in double.layers for s in layer.states)
     assert all(s.requires_grad for layer in cache.layers for s in layer.states)

@@ -88,6 +88,8 @@ def test_a_prompt_in_chunks_equals_the_whole(kind):
     ("options", "message"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ({"chunk_size": 0}, "chunk_size must be a whole number from 1"),
+        ({"chunk_size": 1.5}, "chunk_size must be a whole number from 1"),
         ({"do_sample": True, "temperature": 0.0}, "temperature"),
         ({"do_sample": True, "top_k": -1}, "top_k"),
         ({"do_sample": True, "top_p": 1.5}, "top_p"),
@@ -103,8 +105,9 @@ def test_bad_text_and_numbers():
     for ids, options, message in [
         (PROMPTS[:, :0], {}, "holds no token"),
         (PROMPTS[:0], {}, "holds no token"),
+        (PROMPTS[0], {}, r"input_ids must be a tensor of shape \(batch, time\); got \(4,\)"),
+        ([5, 6], {}, r"input_ids must be a tensor of shape \(batch, time\); got list"),
         (PROMPTS + 40, {}, "token ids must be from 0 to 40"),
-        (PROMPTS, {"chunk_size": 0}, "chunk_size must be at least 1"),
         (PROMPTS, {"attention_mask": torch.ones(3, 5)}, "attention_mask must be of shape"),
         (PROMPTS, {"past_key_values": DynamicCache()}, "belongs to another model"),
     ]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import CompileConfig, DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from rnn_hf import RnnForCausalLM, new_cache
-from rnn_hf.models.cache import KEPT_HISTORY, MAX_HISTORY
+from rnn_hf import RnnForCausalLM, load_state, move_state, new_cache, repeat_state, save_state, select_state
+from rnn_hf.models.cache import KEPT_HISTORY, MAX_HISTORY, begins_with_what_was_read
 
 from .conftest import CELLS, randomise, tiny_config
 
@@ -227,6 +227,108 @@ def test_a_new_turn_goes_on_from_a_state(model, search):
         assert torch.equal(found[:, ids.shape[1] :], new)
 
 
+@pytest.mark.parametrize("kind", ["greedy", "beams", "chunks", "lookup", "smaller"])
+def test_a_new_turn_longer_than_all_that_was_read(model, kind):
+    """The state knows what it has read, so nobody has to say which of the two the ids are."""
+    options = {**SEARCHES, **assistants(model), "chunks": {"prefill_chunk_size": 3}}[kind]
+    first, turn = PROMPTS[:1, :3], torch.tensor([[20, 6, 7, 22, 23, 24, 20]])
+    whole = torch.cat([first, turn], 1)
+    expected = generate(model, whole, **options)[:, whole.shape[1] :]
+    for mask in (None, torch.ones_like(turn), torch.ones_like(whole)):
+        found = generate(model, turn, attention_mask=mask, past_key_values=read(model, first), **options)
+        assert torch.equal(found[:, turn.shape[1] :], expected), mask
+    if "assistant_model" not in options and "prompt_lookup_num_tokens" not in options:
+        found = generate(model, whole, past_key_values=read(model, first), **options)
+        assert torch.equal(found[:, whole.shape[1] :], expected)
+
+
+def test_what_a_state_remembers_of_its_text_survives(tmp_path):
+    """Roll-back, rows chosen and repeated, a copy, a file, steps of generate; where it is lost, the text is whole."""
+    model = build()
+    turn = torch.tensor([[20, 21, 22, 23, 24, 25, 26, 27]])
+    expected = generate(model, torch.cat([PROMPT, turn], 1))[:, -12:]
+
+    def rolled_back():
+        cache = new_cache(model.config)
+        cache.activate_past_recording()
+        with torch.no_grad():
+            model(PROMPT, past_key_values=cache)
+            model(TURN[:1], past_key_values=cache)
+        cache.crop(-2)
+        return cache
+
+    save_state(read(model, PROMPT), tmp_path / "state", model.config)
+    states = [
+        rolled_back(),
+        select_state(read(model, PROMPTS), [0]),
+        select_state(repeat_state(read(model, PROMPT), 2), [1]),
+        move_state(move_state(read(model, PROMPT), dtype=torch.float64), "cpu", torch.float32),
+        copy.deepcopy(read(model, PROMPT)),
+        load_state(tmp_path / "state", model.config),
+    ]
+    for state in states:
+        assert begins_with_what_was_read(turn, state) is False
+        assert begins_with_what_was_read(torch.cat([PROMPT, turn], 1), state) is True
+        assert torch.equal(generate(model, turn, past_key_values=state)[:, -12:], expected)
+    written = generate(model, PROMPT, return_dict_in_generate=True)
+    assert begins_with_what_was_read(written.sequences, written.past_key_values) is True
+    embedded = new_cache(model.config)
+    with torch.no_grad():
+        model(inputs_embeds=model.model.embed_tokens(PROMPT), past_key_values=embedded)
+    assert begins_with_what_was_read(turn, embedded) is None
+    whole = torch.cat([PROMPT, turn], 1)
+    assert torch.equal(generate(model, whole, past_key_values=embedded)[:, -12:], expected)
+
+
+@pytest.mark.parametrize("length", [2, 9])
+def test_a_new_turn_of_embeddings(model, length):
+    turn = torch.randint(3, 41, (1, length))
+    expected = generate(model, torch.cat([PROMPT, turn], 1))[:, -12:]
+    embeds = model.model.embed_tokens(turn).detach()
+    for mask in (None, torch.ones_like(turn), torch.ones(1, PROMPT.shape[1] + length)):
+        if length > PROMPT.shape[1] and (mask is None or mask.shape[1] == length):
+            continue  # the whole text, as in transformers
+        found = generate(model, None, inputs_embeds=embeds, attention_mask=mask, past_key_values=read(model, PROMPT))
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_state_of_another_precision_is_rounded_once(model, dtype):
+    """However the text is cut into calls, and after a prompt that was read under autocast."""
+    states = [move_state(read(model, PROMPT), dtype=dtype)]
+    with torch.autocast("cpu", torch.bfloat16):
+        states.append(read(model, PROMPT))
+    turn = torch.randint(3, 41, (1, 12))
+    for state in states:
+        pieces = copy.deepcopy(state)
+        with torch.no_grad():
+            whole = model(turn, past_key_values=state).logits
+            steps = [model(turn[:, [t]], past_key_values=pieces).logits for t in range(12)]
+        torch.testing.assert_close(torch.cat(steps, 1), whole, atol=2e-5, rtol=1e-5)
+
+
+def test_a_state_made_in_inference_mode_goes_on_outside():
+    model = build()
+    expected = generate(model, TURN[:1], past_key_values=read(model, PROMPT))
+
+    def made():
+        with torch.inference_mode():
+            cache = new_cache(model.config)
+            cache.activate_past_recording()
+            model(PROMPT, past_key_values=cache)
+        return cache
+
+    assert torch.equal(generate(model, TURN[:1], past_key_values=made()), expected)
+    model(TURN[:1], past_key_values=made()).logits.sum().backward()
+    state = made()
+    state.crop(-1)
+    model(PROMPT[:, -1:], past_key_values=state)
+    torch.testing.assert_close(state.layers[0].state, read(model, PROMPT).layers[0].state)
+    state = made()
+    state.reset()
+    assert int(state.get_seq_length()) == 0
+
+
 def test_a_padded_new_turn(model):
     first = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]])
     second = torch.tensor([[1, 1], [0, 1]])
@@ -375,6 +477,31 @@ def test_bad_prompts(options, ids, message):
         generate(build(), ids, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefill_chunk_size": 0}, "prefill_chunk_size must be a whole number from 1"),
+        ({"prefill_chunk_size": 1.5}, "prefill_chunk_size must be a whole number from 1"),
+        ({"attention_mask": torch.tensor([1, 1, 0, 1, 1, 1])}, "attention_mask must be of shape"),
+        ({"attention_mask": torch.ones(4, 6)}, "attention_mask must be of shape"),
+        ({"inputs_embeds": torch.zeros(1, 6)}, "must be of shape .batch, time, features."),
+        ({"inputs_embeds": torch.zeros(1, 2, 6, dtype=torch.float64)}, "inputs_embeds must be of the model's type"),
+        ({"inputs_embeds": torch.zeros(1, 2, 6), "prompt_lookup_num_tokens": 3}, "assisted decoding drafts by ids"),
+    ],
+)
+def test_bad_options(options, message):
+    ids = None if "inputs_embeds" in options else PROMPT
+    with pytest.raises(ValueError, match=message):
+        generate(build(), ids, **options)
+
+
+def test_more_drafts_than_can_be_rolled_back():
+    model, assistant = build(), build(seed=3)
+    assistant.generation_config.update(num_assistant_tokens=1100, assistant_confidence_threshold=0.0)
+    with pytest.raises(ValueError, match="of drafts the last 1023: set num_assistant_tokens below that"):
+        generate(model, PROMPT, max_new_tokens=1200, assistant_model=assistant)
+
+
 def test_no_new_token():
     for options in SEARCHES.values():
         with pytest.raises(ValueError, match="max_new_tokens"):
@@ -390,6 +517,7 @@ def test_a_state_of_another_model(model):
         read(build(num_hidden_layers=3), PROMPT),
         read(build(hidden_size=9), PROMPT),
         read(build("lstm" if model.config.cell_type != "lstm" else "gru"), PROMPT),
+        read(build("elman" if model.config.cell_type != "elman" else "gru"), PROMPT),  # of the same shapes
         read(model, PROMPTS),
     ]
     for cache in others:
