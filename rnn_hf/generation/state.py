@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
-from ..models.cache import detach_, new_cache
+from ..models.cache import Origin, detach_, new_cache
 from ..models.config_checks import integer
 from ..models.configuration_rnn import RnnConfig
 
@@ -42,20 +42,22 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
         raise ValueError(f"a state is what a model returns as past_key_values; got {type(cache).__name__}")
     _check_shapes({i: getattr(layer, "state", None) for i, layer in enumerate(cache.layers)}, config, "the state")
     for i, layer in enumerate(cache.layers):
-        if layer.kind not in (None, config.state_kind):
-            raise ValueError(f"layer {i} of the state belongs to a model {layer.kind!r}, not {config.state_kind!r}")
+        kind = layer.origin.kind
+        if kind not in (None, config.state_kind):
+            raise ValueError(f"layer {i} of the state belongs to a model {kind!r}, not {config.state_kind!r}")
     tensors = {
         f"layers.{i}.{name}": tensor.detach().cpu().contiguous().clone()
         for i, layer in enumerate(cache.layers)
         for name, tensor in zip(_names(config, i), layer.state, strict=True)
     }
-    if cache.layers[0].recent_ids is not None:
-        tensors[RECENT] = cache.layers[0].recent_ids.cpu().contiguous().clone()
+    _, recent, num_noted = cache.layers[0].origin
+    if recent is not None:
+        tensors[RECENT] = recent.cpu().contiguous().clone()
     metadata = {
         "format": FORMAT,
         "config": json.dumps(_identity(config)),
         "tokens_read": str(int(cache.get_seq_length())),
-        "tokens_noted": str(cache.layers[0].num_noted),
+        "tokens_noted": str(num_noted),
     }
     metadata["sha256"] = _digest(tensors, metadata)
     path = Path(path)
@@ -107,8 +109,8 @@ def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
     cache = new_cache(config, states)
     for layer in cache.layers:
         layer.cumulative_length.add_(int(metadata["tokens_read"]))
-        layer.kind = config.state_kind
-    cache.layers[0].recent_ids, cache.layers[0].num_noted = tensors.get(RECENT), int(metadata["tokens_noted"])
+        layer.origin = Origin(config.state_kind)
+    cache.layers[0].origin = Origin(config.state_kind, tensors.get(RECENT), int(metadata["tokens_noted"]))
     return cache
 
 

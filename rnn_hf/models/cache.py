@@ -11,6 +11,7 @@ and a bounded number of them is kept, whatever the length of the text.
 
 import copy
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,15 @@ class RollBackError(ValueError, RuntimeError):
     """More steps than are recorded, where transformers raises RuntimeError."""
 
 
+class Origin(NamedTuple):
+    """What is known of a layer's state beside its numbers."""
+
+    kind: str | None = None  # `config.state_kind` of the model that made it; None if a caller did
+    # of the first layer alone: the ids read last, (batch, up to RECENT_IDS), and how many tokens were noted so
+    recent_ids: Tensor | None = None
+    num_noted: int = 0
+
+
 class RnnCacheLayer(CacheLayerMixin):
     """State of one recurrent layer, the number of tokens read, and an exact roll-back."""
 
@@ -36,6 +46,7 @@ class RnnCacheLayer(CacheLayerMixin):
     is_compileable = True
     is_croppable = True
     supports_early_init = False
+    __slots__ = ("_origin",)  # in no `__dict__`: exporters make each attribute there an input of the program
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -45,10 +56,15 @@ class RnnCacheLayer(CacheLayerMixin):
         self.record_past = False
         self.history: list[list[Tensor]] = []  # the state before the recorded steps ([]: none), then one entry a step
         self._writable = False  # whether `states` are buffers of this layer, to be written in place
-        self.kind: str | None = None  # `config.state_kind` of the model that made the state; None if a caller did
-        # of the first layer alone: the ids read last, (batch, up to RECENT_IDS), and how many tokens were noted so
-        self.recent_ids: Tensor | None = None
-        self.num_noted = 0
+
+    @property
+    def origin(self) -> Origin:
+        """Where the state comes from. Changes no number, and compiled programs leave it as it is."""
+        return getattr(self, "_origin", Origin())
+
+    @origin.setter
+    def origin(self, value: Origin) -> None:
+        self._origin = value
 
     @property
     def state(self) -> tuple[Tensor, ...] | None:
@@ -89,14 +105,11 @@ class RnnCacheLayer(CacheLayerMixin):
 
     def note_ids(self, ids: Tensor | None, num_tokens: int) -> None:
         """Remembers which ids were read last; None if embeddings were."""
-        self.num_noted += num_tokens
-        if ids is None:
-            self.recent_ids = None
-            return
-        recent = self.recent_ids
-        if recent is not None and recent.shape[0] == ids.shape[0]:
+        kind, recent, num_noted = self.origin
+        if ids is not None and recent is not None and recent.shape[0] == ids.shape[0]:
             ids = torch.cat([recent.to(ids.device), ids[:, -RECENT_IDS:]], 1)
-        self.recent_ids = ids[:, -RECENT_IDS:].clone()
+        recent = None if ids is None else ids[:, -RECENT_IDS:].clone()
+        self.origin = Origin(kind, recent, num_noted + num_tokens)
 
     def update(
         self, states: Sequence[Tensor], num_tokens: int, steps: list[list[Tensor]] | None = None, **kwargs
@@ -143,18 +156,20 @@ class RnnCacheLayer(CacheLayerMixin):
         self.is_initialized = False
         self._own_counter()
         self.cumulative_length.zero_()
-        self.history, self.recent_ids, self.num_noted = [], None, 0
+        self.history, self.origin = [], Origin(self.origin.kind)
 
     def _replace(self, change) -> None:
         self.states = [change(s) for s in self.states]
         self.history = [[change(s) for s in step] for step in self.history]
-        self.recent_ids = None if self.recent_ids is None else change(self.recent_ids)
+        if self.origin.recent_ids is not None:
+            self.origin = self.origin._replace(recent_ids=change(self.origin.recent_ids))
         self._writable = False
 
     def __deepcopy__(self, memo) -> "RnnCacheLayer":
         copied = copy.copy(self)  # torch copies no tensor with a graph; a clone keeps its own
         copied.cumulative_length = self.cumulative_length.clone()
         copied._replace(Tensor.clone)
+        copied._writable = self._writable  # clones of buffers are its own
         return copied
 
     def offload(self) -> None:
@@ -202,10 +217,10 @@ class RnnCacheLayer(CacheLayerMixin):
             self._writable = False
             self._own_counter()
             self.cumulative_length.sub_(steps)
-            self.num_noted -= steps
-            if self.recent_ids is not None:
-                kept = self.recent_ids.shape[1] - steps
-                self.recent_ids = self.recent_ids[:, :kept] if kept > 0 else None
+            kind, recent, num_noted = self.origin
+            if recent is not None:
+                recent = recent[:, :-steps] if recent.shape[1] > steps else None
+            self.origin = Origin(kind, recent, num_noted - steps)
             self.history = self.history[: len(self.history) - steps]
         self.history = self.history[-KEPT_HISTORY:]
 
@@ -236,9 +251,9 @@ def new_cache(config, states: Sequence[Sequence[Tensor]] | None = None) -> Dynam
 def begins_with_what_was_read(ids: Tensor, cache: Cache) -> bool | None:
     """Whether `ids` (batch, time) are a text that the state has read the beginning of, rather than a new turn; None
     where the state does not know which ids it has read (embeddings, compiled steps, another batch)."""
-    first = cache.layers[0]
-    past, recent = int(cache.get_seq_length()), first.recent_ids
-    if recent is None or first.num_noted != past or recent.shape[0] != ids.shape[0]:
+    _, recent, num_noted = cache.layers[0].origin
+    past = int(cache.get_seq_length())
+    if recent is None or num_noted != past or recent.shape[0] != ids.shape[0]:
         return None
     compared = min(past, recent.shape[1])
     return torch.equal(ids[:, past - compared : past], recent[:, -compared:].to(ids.device))

@@ -417,7 +417,7 @@ class RnnModel(RnnPreTrainedModel):
             if cache is not None:
                 cache.update(state, time, steps=steps)
                 if not is_tracing(hidden):
-                    cache.kind = self.config.state_kind
+                    cache.origin = cache.origin._replace(kind=self.config.state_kind)
             if i < len(self.layers) - 1:
                 hidden = self.hidden_dropout(hidden)
         if self.norm is not None:
@@ -467,9 +467,10 @@ class RnnModel(RnnPreTrainedModel):
         state = cache.state
         if state is None or is_tracing(state[0]):
             return state
-        if cache.kind not in (None, self.config.state_kind):
+        kind = cache.origin.kind
+        if kind not in (None, self.config.state_kind):
             raise ValueError(
-                f"past_key_values belongs to another model: it holds a state of the kind {cache.kind!r}, not "
+                f"past_key_values belongs to another model: it holds a state of the kind {kind!r}, not "
                 f"{self.config.state_kind!r}"
             )
         expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
