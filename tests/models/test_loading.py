@@ -15,7 +15,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
+from rnn_hf import RnnConfig, RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
 from rnn_hf.models.modeling_rnn import AUTO_MAP
 
 from .conftest import CELLS, randomise, tiny_config
@@ -271,7 +271,19 @@ def test_initial_weights(cell):
     assert (bias == 0).all()
     assert (model.model.layers[0].gate.bias == -2).all()
     assert (model.model.embed_tokens.weight[0] == 0).all()
-    assert 0.05 < model.model.embed_tokens.weight.abs().max() <= 0.1
+
+
+@pytest.mark.parametrize("width", [32, 300])
+@pytest.mark.parametrize(("layer_norm", "length"), [(False, 3), (True, 1)])
+def test_token_vectors_start_equally_long(width, layer_norm, length):
+    """Embeddings and the language-modelling head, whatever their widths; a given range goes before."""
+    fields = {"vocab_size": 200, "embedding_size": width, "hidden_size": 2 * width, "layer_norm": layer_norm}
+    model = RnnForCausalLM(RnnConfig(**fields))
+    for weight in (model.model.embed_tokens.weight, model.lm_head.weight):
+        assert 0.95 * length < weight.norm(dim=1).mean() < 1.05 * length
+    model = RnnForCausalLM(RnnConfig(**fields, initializer_range=0.1))
+    for weight in (model.model.embed_tokens.weight, model.lm_head.weight):
+        assert 0.099 < weight.abs().max() <= 0.1
 
 
 def test_resize_token_embeddings():
