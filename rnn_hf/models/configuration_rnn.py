@@ -58,9 +58,10 @@ class RnnConfig(CheckedConfig):
         output_dropout (`float`, defaults to 0.0):
             The same on the last layer's output; in a classifier, on the pooled vector.
         weight_dropout (`float`, defaults to 0.0): DropConnect on the recurrent weights (Merity et al. 2018).
-        initializer_range (`float`, *optional*, defaults to `sqrt(3 / width)`, at most 1):
-            Embeddings and the language-modelling head start uniformly in [-initializer_range, initializer_range]. By
-            default a token's vector is 1 long whatever its width; in a language model without `layer_norm` 3 long.
+        initializer_range (`float`, *optional*):
+            Embeddings and the language-modelling head start uniformly in [-initializer_range, initializer_range].
+            Default: 0.1; in a language model what makes a token's vector 3 long (1 with `layer_norm`) whatever its
+            width, but 1 at most: 0.3 at 300 features.
         use_cache (`bool`, defaults to `True`): Return the recurrent state as `past_key_values`.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*): Ids of the special tokens.
 
