@@ -71,14 +71,17 @@ def integer(low: int, high: int = 10**9, optional: bool = False) -> Rule:
     return rule
 
 
-def number(low: float, high: float, open_above: bool = False) -> Rule:
-    """A finite number in [low, high], or [low, high) with `open_above`."""
+def number(low: float, high: float, open_above: bool = False, optional: bool = False) -> Rule:
+    """A finite number in [low, high], or [low, high) with `open_above`; with `optional`, None as well."""
 
     def rule(value: Any) -> str | None:
+        if value is None and optional:
+            return None
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if is_number and low <= value and (value < high or (value == high and not open_above)):
             return None
-        return f"a number from {low:g} to {'below ' if open_above else ''}{high:g}; got {value!r}"
+        limits = f"{low:g} to {'below ' if open_above else ''}{high:g}{' or None' if optional else ''}"
+        return f"a number from {limits}; got {value!r}"
 
     return rule
 

@@ -58,8 +58,10 @@ class RnnConfig(CheckedConfig):
         output_dropout (`float`, defaults to 0.0):
             The same on the last layer's output; in a classifier, on the pooled vector.
         weight_dropout (`float`, defaults to 0.0): DropConnect on the recurrent weights (Merity et al. 2018).
-        initializer_range (`float`, defaults to 0.1):
-            Embeddings and heads start uniformly in [-initializer_range, initializer_range].
+        initializer_range (`float`, *optional*):
+            Embeddings and the language-modelling head start uniformly in [-initializer_range, initializer_range].
+            Default: 0.1; in a language model what makes a token's vector 3 long (1 with `layer_norm`) whatever its
+            width, but 1 at most: 0.3 at 300 features.
         use_cache (`bool`, defaults to `True`): Return the recurrent state as `past_key_values`.
         pad_token_id, bos_token_id, eos_token_id (`int`, *optional*): Ids of the special tokens.
 
@@ -90,7 +92,7 @@ class RnnConfig(CheckedConfig):
     hidden_dropout: float | int = 0.0
     output_dropout: float | int = 0.0
     weight_dropout: float | int = 0.0
-    initializer_range: float | int = 0.1
+    initializer_range: float | int | None = None
     use_cache: bool = True
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -116,7 +118,7 @@ class RnnConfig(CheckedConfig):
         "hidden_dropout": _dropout,
         "output_dropout": _dropout,
         "weight_dropout": _dropout,
-        "initializer_range": number(0.0, 10.0),
+        "initializer_range": number(0.0, 10.0, optional=True),
         "use_cache": boolean,
         "pad_token_id": token_ids,
         "bos_token_id": token_ids,

@@ -15,7 +15,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
+from rnn_hf import RnnConfig, RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
 from rnn_hf.models.modeling_rnn import AUTO_MAP
 
 from .conftest import CELLS, randomise, tiny_config
@@ -310,7 +310,21 @@ def test_initial_weights(cell):
     assert (bias == 0).all()
     assert (model.model.layers[0].gate.bias == -2).all()
     assert (model.model.embed_tokens.weight[0] == 0).all()
-    assert 0.05 < model.model.embed_tokens.weight.abs().max() <= 0.1
+
+
+@pytest.mark.parametrize("width", [32, 300])
+@pytest.mark.parametrize(("layer_norm", "length"), [(False, 3), (True, 1)])
+def test_size_of_initial_token_vectors(width, layer_norm, length):
+    """In a language model equally long whatever their widths, else within 0.1; a given range goes before."""
+    fields = {"vocab_size": 200, "embedding_size": width, "hidden_size": 2 * width, "layer_norm": layer_norm}
+    for tied in (False, True):
+        model = RnnForCausalLM(RnnConfig(**fields, tie_word_embeddings=tied))
+        for weight in (model.model.embed_tokens.weight, model.lm_head.weight):
+            assert 0.95 * length < weight.norm(dim=1).mean() < 1.05 * length
+    others = (RnnModel(RnnConfig(**fields)), RnnForSequenceClassification(RnnConfig(**fields)))
+    given = RnnForCausalLM(RnnConfig(**fields, initializer_range=0.1))
+    for weight in (*(model.get_input_embeddings().weight for model in (*others, given)), given.lm_head.weight):
+        assert 0.099 < weight.abs().max() <= 0.1
 
 
 def test_resize_token_embeddings():

@@ -235,7 +235,8 @@ def test_chunks_are_invisible(cell, connection, depth, padding, dtype, tolerance
                 cache = out.past_key_values
                 parts.append(out.logits)
             seen = mask.cumsum(1) > 0  # before a row's first real token there is nothing to compare
-            torch.testing.assert_close(torch.cat(parts, 1)[seen], whole.logits[seen], atol=tolerance, rtol=0)
+            size = max(1.0, float(whole.logits.abs().max()))  # rounding is as large as the numbers
+            torch.testing.assert_close(torch.cat(parts, 1)[seen], whole.logits[seen], atol=size * tolerance, rtol=0)
             for a, b in zip(cache.layers, whole.past_key_values.layers, strict=True):
                 torch.testing.assert_close(a.state, b.state, atol=tolerance, rtol=0)
 
