@@ -1,5 +1,7 @@
 """`RnnConfig`: Elman, GRU and LSTM networks, stacked, bidirectional, residual or highway, for every head."""
 
+import itertools
+
 from .config_checks import (
     MAX_PARAMETERS,
     CheckedConfig,
@@ -14,6 +16,16 @@ from .config_checks import (
 GATES = {"elman": 1, "gru": 3, "lstm": 4}  # blocks of rows in weight_ih and weight_hh, as in torch.nn
 
 _dropout = number(0.0, 1.0, open_above=True)
+
+
+def _cutoffs(value: object) -> str | None:
+    if value is None:
+        return None
+    ids = value if isinstance(value, list) and value else [0]
+    whole = all(isinstance(i, int) and not isinstance(i, bool) for i in ids)
+    if whole and ids[0] > 0 and all(a < b for a, b in itertools.pairwise(ids)):
+        return None
+    return f"a list of increasing ids above 0, or None; got {value!r}"
 
 
 @checked_config
@@ -52,6 +64,13 @@ class RnnConfig(CheckedConfig):
         tie_word_embeddings (`bool`, defaults to `False`):
             Share the embedding with the language-modelling head (Press & Wolf 2017, Inan et al. 2017). Where the last
             layer is not `embedding_size` wide, a projection without bias stands between them.
+        lm_head (`str`, defaults to `"full"`):
+            `"full"`, or `"adaptive"` (Grave et al. 2017): frequent words first, the others in clusters that are
+            computed for the tokens that need them. For ids that run from frequent to rare, as a word tokenizer's do.
+        adaptive_cutoffs (`list[int]`, *optional*, defaults to 6 % and 30 % of the vocabulary):
+            First id of each cluster.
+        adaptive_div_value (`float`, defaults to 4.0):
+            Each cluster's words have so many times fewer features than those before; tied, all have the embedding's.
         embedding_dropout (`float`, defaults to 0.0): Drops whole words of the vocabulary (Gal & Ghahramani 2016).
         input_dropout (`float`, defaults to 0.0): Drops features of the embedded input; one mask a sequence (locked).
         hidden_dropout (`float`, defaults to 0.0): The same between layers.
@@ -87,6 +106,9 @@ class RnnConfig(CheckedConfig):
     layer_norm_eps: float = 1e-5
     pooling: str = "last"
     tie_word_embeddings: bool = False
+    lm_head: str = "full"
+    adaptive_cutoffs: list[int] | None = None
+    adaptive_div_value: float | int = 4.0
     embedding_dropout: float | int = 0.0
     input_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
@@ -113,6 +135,9 @@ class RnnConfig(CheckedConfig):
         "layer_norm_eps": number(1e-12, 1.0),
         "pooling": one_of("last", "mean", "max", "concat", "attention"),
         "tie_word_embeddings": boolean,
+        "lm_head": one_of("full", "adaptive"),
+        "adaptive_cutoffs": _cutoffs,
+        "adaptive_div_value": number(1.0, 1000.0),
         "embedding_dropout": _dropout,
         "input_dropout": _dropout,
         "hidden_dropout": _dropout,
@@ -129,6 +154,13 @@ class RnnConfig(CheckedConfig):
         problems = []
         if self.nonlinearity != "tanh" and self.cell_type != "elman":
             problems.append(f"nonlinearity={self.nonlinearity!r} is for cell_type='elman'; got {self.cell_type!r}")
+        if self.lm_head == "full" and self.adaptive_cutoffs is not None:
+            problems.append(f"adaptive_cutoffs={self.adaptive_cutoffs} is for lm_head='adaptive'; got 'full'")
+        if self.lm_head == "adaptive" and self.cutoffs[-1] >= self.vocab_size:
+            problems.append(
+                f"adaptive_cutoffs must be below vocab_size={self.vocab_size}; got {self.cutoffs}: "
+                "leave them out, or take lm_head='full' for so few words"
+            )
         if self.num_parameters > MAX_PARAMETERS:
             problems.append(
                 f"vocab_size={self.vocab_size}, embedding_size={self.embedding_size}, hidden_size={self.hidden_size}, "
@@ -157,6 +189,12 @@ class RnnConfig(CheckedConfig):
     def output_size(self) -> int:
         """Width of `last_hidden_state`: the last layer's, over all directions."""
         return self.layer_sizes[-1][1] * self.directions
+
+    @property
+    def cutoffs(self) -> list[int]:
+        """First id of each cluster of an adaptive head."""
+        first = max(1, self.vocab_size * 6 // 100)
+        return self.adaptive_cutoffs or [first, max(first + 1, self.vocab_size * 30 // 100)]
 
     @property
     def state_kind(self) -> str:

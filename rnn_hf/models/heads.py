@@ -4,41 +4,87 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK = 256  # tokens whose logits stand in memory at a time
+BUFFER_BYTES = 100 * 2**20  # logits that stand in memory at a time
+BLOCK = 2048  # words multiplied at once on a CPU, so that their weights and logits stay in its cache
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of cross entropies of `hidden @ weight.T + bias`, with gradients made chunk by chunk in the forward pass."""
+    """Sum of cross entropies of `hidden @ weight.T + bias`, divided by `num_items`, with the gradients of the formula
+    `(softmax - one hot) / num_items` made chunk by chunk in the forward pass.
+
+    Matrices are multiplied in `dtype`; sums over chunks are in the parameters' own type.
+    """
 
     @staticmethod
-    def forward(ctx, hidden, weight, bias, targets):
-        wants = ctx.needs_input_grad
-        grad_hidden = torch.empty_like(hidden) if wants[0] else None
-        grad_weight = torch.zeros_like(weight) if wants[1] else None
-        grad_bias = torch.zeros_like(bias) if bias is not None and wants[2] else None
-        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        for start in range(0, len(hidden), CHUNK):
-            part = slice(start, start + CHUNK)
-            h, target = hidden[part], targets[part, None]
-            logits = F.linear(h, weight, bias).to(total.dtype)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            total += (normaliser - logits.gather(-1, target)).sum()
-            if any(wants):
-                error = logits.sub_(normaliser).exp_()  # softmax - one hot
-                error.scatter_add_(-1, target, error.new_full(target.shape, -1.0))
-                error = error.to(hidden.dtype)
-                if grad_hidden is not None:
-                    torch.mm(error, weight, out=grad_hidden[part])
-                if grad_weight is not None:
-                    grad_weight.addmm_(error.t(), h)
-                if grad_bias is not None:
-                    grad_bias += error.sum(0)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-        return total
+    def forward(ctx, hidden, weight, bias, targets, num_items, dtype):
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        device = hidden.device
+        with torch.autocast(device.type, enabled=False):
+            grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+            grad_weight = torch.zeros_like(weight) if wants_weight else None
+            grad_bias = torch.zeros_like(bias) if wants_bias else None
+            hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+            tokens, words = len(hidden), len(weight)
+            scale = 1 / float(num_items)
+            blocks = [slice(s, s + BLOCK) for s in range(0, words, BLOCK)] if device.type == "cpu" else [slice(None)]
+            total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=device)
+            # Rounded to half precision, probabilities are good enough for a gradient, not for a perplexity.
+            exact = dtype == total.dtype or any(ctx.needs_input_grad)
+            most = max(1, BUFFER_BYTES // (words * (hidden if exact else total).element_size()))
+            size = -(-tokens // -(-tokens // most))  # chunks of equal size
+            buffer = hidden.new_empty(size, words)
+            for start in range(0, tokens, size):
+                part = slice(start, start + size)
+                h, target = hidden[part], targets[part]
+                logits = buffer[: len(h)]
+                for block in blocks:
+                    if bias is None:
+                        torch.mm(h, weight[block].t(), out=logits[:, block])
+                    else:
+                        torch.addmm(bias[block], h, weight[block].t(), out=logits[:, block])
+                if not exact:
+                    probs = logits.softmax(-1, dtype=total.dtype)
+                elif device.type == "cpu":
+                    probs = torch.softmax(logits, -1, out=logits)
+                else:
+                    probs = logits.softmax(-1)
+                total += _nats(probs, target, h, weight, bias).sum()
+                if wants_hidden:
+                    g = torch.mm(probs[:, blocks[0]], weight[blocks[0]])
+                    for block in blocks[1:]:
+                        g.addmm_(probs[:, block], weight[block])
+                    grad_hidden[part] = (g - weight[target]) * scale
+                for block in blocks:
+                    if wants_weight and dtype == grad_weight.dtype:
+                        grad_weight[block].addmm_(probs[:, block].t(), h, alpha=scale)
+                    elif wants_weight:
+                        grad_weight[block].add_(torch.mm(probs[:, block].t(), h), alpha=scale)
+                    if wants_bias:
+                        grad_bias[block].add_(probs[:, block].sum(0, dtype=total.dtype), alpha=scale)
+                if wants_weight:
+                    grad_weight.index_add_(0, target, h.to(grad_weight.dtype), alpha=-scale)
+                if wants_bias:
+                    grad_bias.index_add_(0, target, grad_bias.new_ones(len(target)), alpha=-scale)
+            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+            return total * scale
 
     @staticmethod
-    def backward(ctx, grad_total):
-        return *(None if g is None else g * grad_total.to(g.dtype) for g in ctx.saved_tensors), None
+    def backward(ctx, grad_loss):
+        grads = ctx.saved_tensors
+        if grad_loss.device.type != "cpu" or float(grad_loss) != 1:  # a pass over the weights that is seldom needed
+            grads = [None if g is None else g * grad_loss.to(g.dtype) for g in grads]
+        return *grads, None, None, None
+
+
+def _nats(probs: Tensor, target: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """-log of the targets' probabilities, (tokens,)."""
+    picked = probs.gather(1, target[:, None])[:, 0].to(torch.promote_types(probs.dtype, torch.float32))
+    nats = -picked.log()
+    vanished = picked < 100 * torch.finfo(probs.dtype).tiny  # where digits are lost, or 0
+    if bool(vanished.any()):
+        logits = F.linear(hidden[vanished], weight, bias).to(nats.dtype)
+        nats[vanished] = F.cross_entropy(logits, target[vanished], reduction="none")
+    return nats
 
 
 def cross_entropy(
@@ -74,8 +120,9 @@ def linear_cross_entropy(
     scored = targets != ignore_index
     if not bool(scored.all()):
         hidden, targets = hidden[scored], targets[scored]
-    if torch.is_autocast_enabled(hidden.device.type):
-        dtype = torch.get_autocast_dtype(hidden.device.type)
-        hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    total = _LinearCrossEntropy.apply(hidden, weight, bias, targets)
-    return total / (len(targets) if num_items is None else num_items)
+    if not len(targets):
+        return hidden.sum() * float("nan")
+    autocast = torch.is_autocast_enabled(hidden.device.type)
+    dtype = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
+    num_items = len(targets) if num_items is None else num_items
+    return _LinearCrossEntropy.apply(hidden, weight, bias, targets, num_items, dtype)

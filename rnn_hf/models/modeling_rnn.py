@@ -38,6 +38,7 @@ from transformers.utils import can_return_tuple, is_tracing
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .adaptive_head import AdaptiveHead, WordVectors
 from .cache import KEPT_HISTORY, begins_with_what_was_read, new_cache
 from .config_checks import integer
 from .configuration_rnn import RnnConfig
@@ -159,7 +160,7 @@ class RnnPreTrainedModel(PreTrainedModel):
             if module.initial_state is not None:
                 init.zeros_(module.initial_state)
         elif isinstance(module, nn.Linear):
-            if module is self.get_output_embeddings():
+            if isinstance(module, WordVectors):
                 self._init_token_vectors(module.weight)
             else:
                 init.xavier_uniform_(module.weight)
@@ -311,7 +312,10 @@ class RnnPreTrainedModel(PreTrainedModel):
                 parameter.copy_(state_dict[name])
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Embedding:
-        """As in transformers. Raises ValueError where the ids of special tokens would lie outside the vocabulary."""
+        """As in transformers. Raises ValueError for an adaptive head, whose last cluster cannot grow, and where the ids
+        of special tokens would lie outside the vocabulary."""
+        if new_num_tokens not in (None, self.config.vocab_size) and self.config.lm_head == "adaptive":
+            raise ValueError("resize_token_embeddings needs lm_head='full': an adaptive head has one size")
         if new_num_tokens is not None:
             resized = copy.deepcopy(self.config)
             resized.vocab_size = new_num_tokens
@@ -525,7 +529,13 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         if config.tie_word_embeddings and width != config.embedding_size:
             self.projection = nn.Linear(width, config.embedding_size, bias=False)
             width = config.embedding_size
-        self.lm_head = nn.Linear(width, config.vocab_size)
+        if config.lm_head == "adaptive":
+            self._tied_weights_keys = {}  # it takes the embedding's rows, and has no matrix of its own
+            self.lm_head = AdaptiveHead(
+                width, config.vocab_size, config.cutoffs, config.adaptive_div_value, config.tie_word_embeddings
+            )
+        else:
+            self.lm_head = WordVectors(width, config.vocab_size)
         self.post_init()
 
     @can_return_tuple
@@ -580,7 +590,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             shift_labels = F.pad(labels, (0, 1), value=-100)[:, 1:]
         if skip_logits is None:
             skip_logits = self.training and shift_labels is not None and not torch.compiler.is_compiling()
-        logits = None if skip_logits else self.lm_head(slice_logits_to_keep(hidden, logits_to_keep))
+        logits = None if skip_logits else self._logits(slice_logits_to_keep(hidden, logits_to_keep))
         loss = None
         if shift_labels is not None:
             if shift_labels.shape != hidden.shape[:2]:
@@ -588,6 +598,10 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             shift_labels = _label_ids(shift_labels, self.config.vocab_size)
             if logits is not None and logits.shape[:2] == shift_labels.shape:
                 loss = cross_entropy(logits, shift_labels, num_items_in_batch)
+            elif isinstance(self.lm_head, AdaptiveHead):
+                scored = shift_labels != -100
+                nats = self.lm_head.nats(hidden[scored], shift_labels[scored], self.model.embed_tokens.weight)
+                loss = nats.mean() if num_items_in_batch is None else nats.sum() / num_items_in_batch
             else:
                 loss = linear_cross_entropy(
                     hidden, self.lm_head.weight, self.lm_head.bias, shift_labels, num_items_in_batch
@@ -595,6 +609,16 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
         )
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """Of an adaptive head they are log-probabilities, whose softmax is the distribution too."""
+        if isinstance(self.lm_head, AdaptiveHead):
+            return self.lm_head.log_probs(hidden, self.model.embed_tokens.weight)
+        return self.lm_head(hidden)
+
+    def get_output_embeddings(self) -> nn.Linear | None:
+        """The matrix of all words' output vectors; None for an adaptive head, which has several."""
+        return None if isinstance(self.lm_head, AdaptiveHead) else self.lm_head
 
     def _encode_recorded(self, steps: int, past_key_values: Cache, **inputs) -> BaseModelOutputWithPast:
         """`self.model` with the states of the last `steps` steps recorded, which alone can be rolled back: those before

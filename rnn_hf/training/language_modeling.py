@@ -38,6 +38,8 @@ class LanguageModelingModule(TextModule):
     ):
         super().__init__(**optimization)
         self.model = build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        if tokenizer.unk_token_id is not None:  # "unknown word" is no word to write
+            self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps
 
     def on_train_epoch_start(self):

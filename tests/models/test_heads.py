@@ -5,15 +5,23 @@ import torch
 from torch.nn import functional as F
 
 from rnn_hf import RnnForCausalLM
-from rnn_hf.models.heads import CHUNK, linear_cross_entropy
+from rnn_hf.models import heads
+from rnn_hf.models.heads import linear_cross_entropy
 
 from .conftest import randomise, tiny_config
 
 
+@pytest.fixture(params=[(1, 3), (300, 4), (10**6, 10**6)], ids=["single", "chunks", "whole"])
+def small_pieces(request, monkeypatch):
+    """A buffer for the logits of one token, of some, or of all; blocks of few words or one block."""
+    monkeypatch.setattr(heads, "BUFFER_BYTES", request.param[0])
+    monkeypatch.setattr(heads, "BLOCK", request.param[1])
+
+
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("tokens", [1, CHUNK, 2 * CHUNK + 3])
-@pytest.mark.parametrize("num_items", [None, 7])
-def test_equals_linear_and_cross_entropy(bias, tokens, num_items):
+@pytest.mark.parametrize("tokens", [1, 17])
+@pytest.mark.parametrize("num_items", [None, 7, torch.tensor(7)])
+def test_equals_linear_and_cross_entropy(bias, tokens, num_items, small_pieces):
     shapes = [(tokens, 5), (11, 5), *([(11,)] if bias else [])]
     parameters = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
     targets = torch.randint(11, (tokens,))
@@ -22,9 +30,58 @@ def test_equals_linear_and_cross_entropy(bias, tokens, num_items):
     plain = F.cross_entropy(F.linear(*parameters), targets, reduction="mean" if num_items is None else "sum")
     plain = plain if num_items is None else plain / num_items
     torch.testing.assert_close(ours, plain, atol=1e-12, rtol=0)
-    torch.testing.assert_close(
-        torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * plain, parameters), atol=1e-12, rtol=0
+    for factor in (1, 3):
+        gradients = [torch.autograd.grad(factor * loss, parameters, retain_graph=True) for loss in (ours, plain)]
+        torch.testing.assert_close(*gradients, atol=1e-12, rtol=0)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            linear_cross_entropy(*parameters, *([] if bias else [None]), targets, num_items), plain, atol=1e-12, rtol=0
+        )
+
+
+@pytest.mark.parametrize("frozen", ["hidden", "weight", "bias"])
+def test_only_the_gradients_that_are_wanted(frozen):
+    parameters = {"hidden": torch.randn(7, 5), "weight": torch.randn(11, 5), "bias": torch.randn(11)}
+    wanted = [p.requires_grad_() for name, p in parameters.items() if name != frozen]
+    targets = torch.randint(11, (7,))
+    losses = (
+        linear_cross_entropy(*parameters.values(), targets),
+        F.cross_entropy(F.linear(*parameters.values()), targets),
     )
+    torch.testing.assert_close(*(torch.autograd.grad(loss, wanted) for loss in losses))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_target_of_vanishing_probability(dtype):
+    """exp(-300) is 0 in these types, its logarithm is not."""
+    hidden, weight = torch.eye(3, dtype=dtype, requires_grad=True), torch.zeros(4, 3, dtype=dtype)
+    weight[1] = 300
+    for context in (torch.enable_grad, torch.no_grad):
+        with context():
+            loss = linear_cross_entropy(hidden, weight, None, torch.tensor([1, 1, 2]))
+        torch.testing.assert_close(float(loss), 100.0)
+
+
+def test_autocast_is_as_exact_as_the_plain_form_under_autocast(small_pieces):
+    parameters = [torch.randn(s, requires_grad=True) for s in ((40, 16), (300, 16), (300,))]
+    targets = torch.randint(300, (40,))
+
+    def errors(function):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = function(*parameters, targets)
+            with torch.no_grad():
+                evaluated = function(*parameters, targets)
+        found = torch.autograd.grad(loss, parameters)
+        assert all(g.dtype == torch.float32 for g in found)
+        error = [float((g - e).norm() / e.norm()) for g, e in zip(found, exact, strict=True)]
+        return [*error, float((evaluated - exact_loss).abs())]
+
+    double = [p.detach().double().requires_grad_() for p in parameters]
+    exact_loss = F.cross_entropy(F.linear(*double), targets)
+    exact = torch.autograd.grad(exact_loss, double)
+    plain = errors(lambda h, w, b, t: F.cross_entropy(F.linear(h, w, b), t))
+    for ours, theirs in zip(errors(linear_cross_entropy), plain, strict=True):
+        assert ours < 1.5 * theirs + 1e-4
 
 
 def test_nothing_scored_is_nan_as_in_torch():
@@ -60,8 +117,9 @@ def test_shift_labels_lose_no_target_between_chunks():
     torch.testing.assert_close((5 * first.loss + 7 * second.loss) / 12, whole)
 
 
-def test_the_loss_never_holds_tokens_by_vocabulary():
-    """The largest tensor that one training step makes is a chunk of logits, or the head's own gradient."""
+@pytest.mark.parametrize("train", [True, False])
+def test_the_loss_never_holds_tokens_by_vocabulary(train, monkeypatch):
+    """The largest tensor that one step makes is a chunk of logits, or the head's own gradient."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
     sizes = []
@@ -72,9 +130,12 @@ def test_the_loss_never_holds_tokens_by_vocabulary():
             sizes.extend(t.numel() for t in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(t))
             return out
 
-    vocabulary, tokens = 20_000, 8 * CHUNK
-    model = RnnForCausalLM(tiny_config(vocab_size=vocabulary)).train()
-    ids = torch.randint(3, vocabulary, (8, CHUNK))
-    with Watch():
-        model(ids, shift_labels=ids).loss.backward()
-    assert max(sizes) <= max(CHUNK * vocabulary, vocabulary * 6) < tokens * vocabulary
+    vocabulary, chunk, tokens = 20_000, 64, 8 * 64
+    monkeypatch.setattr(heads, "BUFFER_BYTES", chunk * vocabulary * 4)
+    model = RnnForCausalLM(tiny_config(vocab_size=vocabulary)).train(train)
+    ids = torch.randint(3, vocabulary, (8, chunk))
+    with Watch(), torch.set_grad_enabled(train):
+        loss = model(ids, shift_labels=ids, skip_logits=True).loss
+        if train:
+            loss.backward()
+    assert chunk * vocabulary <= max(sizes) <= max(chunk * vocabulary, vocabulary * 6) < tokens * vocabulary

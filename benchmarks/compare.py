@@ -1,0 +1,87 @@
+"""What the benchmarks share: peers and ours take turns in one process on one thread; ratios of medians of CPU time.
+
+The processor's time, not the clock's: other work on the machine changes it less, and both sides alike.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+import torch
+
+
+@dataclass
+class Row:
+    """One comparison. `ratio` is the peer's time by ours: how many times as fast ours is."""
+
+    goal: str  # its name in the goals of RESULTS.md
+    what: str
+    peer_ms: float
+    ours_ms: float
+    wanted: float  # the ratio that is the goal
+
+    @property
+    def ratio(self) -> float:
+        return self.peer_ms / self.ours_ms
+
+
+def arguments(doc: str, rounds: int) -> argparse.Namespace:
+    """`--rounds` and `--json`; from here on torch computes on one thread."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"turns, of which the median counts; default: {rounds}"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    torch.set_num_threads(1)
+    return parser.parse_args()
+
+
+def medians(competitors: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median CPU milliseconds of each, after one turn that does not count."""
+    times = {name: [] for name in competitors}
+    for turn in range(rounds + 1):
+        for name, run in competitors.items():
+            began = time.process_time()
+            run()
+            if turn:
+                times[name].append(1e3 * (time.process_time() - began))
+    return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def machine() -> dict[str, str]:
+    """Processor, its instructions for half precision, and the versions that speed depends on."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor()
+    can = getattr(torch.cpu, "get_capabilities", dict)()
+    instructions = [key for key in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if can.get(key)]
+    return {
+        "cpu": f"{name} ({', '.join(instructions)})",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
+
+
+def report(rows: list[Row], facts: dict[str, object], as_json: bool) -> None:
+    """Prints the table of ratios, or all of it as JSON."""
+    if as_json:
+        print(json.dumps({"machine": machine(), "rows": [{**asdict(r), "ratio": r.ratio} for r in rows], **facts}))
+        return
+    print("; ".join(f"{key} {value}" for key, value in machine().items()))
+    width = max(len(row.what) for row in rows)
+    print(f"{'goal':4}  {'what':{width}}  {'peer ms':>8}  {'ours ms':>8}  {'ratio':>6}  {'goal':>5}")
+    for row in rows:
+        verdict = "met" if row.ratio >= row.wanted else "missed"
+        print(
+            f"{row.goal:4}  {row.what:{width}}  {row.peer_ms:8.1f}  {row.ours_ms:8.1f}  {row.ratio:6.2f}"
+            f"  {row.wanted:5.2f}  {verdict}"
+        )
+    for key, value in facts.items():
+        print(f"{key}: {value}")

@@ -1,0 +1,84 @@
+"""C5: the language-modelling head and its loss, forward and backward, at 33,278 words (WikiText-2's).
+
+    python benchmarks/head.py
+
+The peer is `F.cross_entropy(F.linear(...))` in float32. Ours is what RnnForCausalLM trains with. The gradients of all
+are compared with float64's in the same run, and the memory that a step needs beside the gradients is measured (Linux).
+"""
+
+import sys
+
+import torch
+from compare import Row, arguments, medians, report
+from torch.nn import functional as F
+
+from rnn_hf.models.heads import linear_cross_entropy
+
+TOKENS, WIDTH, WORDS = 32 * 35, 650, 33_278
+
+
+def extra_memory(step) -> float:
+    """Peak resident memory of `step` above that before it, in MB."""
+
+    def field(name):
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1e3
+
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")  # the peak starts anew
+    before = field("VmRSS")
+    step()
+    return field("VmHWM") - before
+
+
+def main() -> int:
+    options = arguments(__doc__, rounds=5)
+    torch.manual_seed(0)
+    hidden = 0.5 * torch.randn(TOKENS, WIDTH)
+    parameters = [0.05 * torch.randn(WORDS, WIDTH), torch.randn(WORDS)]
+    targets = torch.randint(WORDS, (TOKENS,))
+
+    def step(loss, dtype=torch.float32, autocast=False):
+        inputs = [t.to(dtype).requires_grad_() for t in (hidden, *parameters)]
+
+        def run():
+            for tensor in inputs:
+                tensor.grad = None
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                value = loss(*inputs, targets)
+            value.backward()
+            return value.detach(), *(tensor.grad for tensor in inputs)
+
+        return run
+
+    def plain(hidden, weight, bias, targets):
+        return F.cross_entropy(F.linear(hidden, weight, bias), targets)
+
+    competitors = {
+        "plain": step(plain),
+        "plain bf16": step(plain, autocast=True),
+        "ours": step(linear_cross_entropy),
+        "ours bf16": step(linear_cross_entropy, autocast=True),
+    }
+    exact = step(plain, torch.float64)()
+    facts = {}
+    for name, run in competitors.items():
+        errors = [float((a - b).norm() / b.norm()) for a, b in zip(run(), exact, strict=True)]
+        facts[f"relative error of {name} (loss, hidden, weight, bias)"] = " ".join(f"{e:.1e}" for e in errors)
+    del exact
+    if sys.platform == "linux":
+        gradients = sum(t.numel() for t in (hidden, *parameters)) * 4e-6
+        for name, run in competitors.items():
+            facts[f"memory of {name} beside the gradients, MB"] = round(extra_memory(run) - gradients)
+    time = medians(competitors, options.rounds)
+    rows = [
+        Row("C5", "exact", time["plain"], time["ours"], 2.0),
+        Row("C5", "bfloat16", time["plain"], time["ours bf16"], 4.0),
+        Row("", "bfloat16 against the plain form in bfloat16", time["plain bf16"], time["ours bf16"], 1.0),
+    ]
+    report(rows, facts, options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
