@@ -6,6 +6,8 @@ The peer is `F.cross_entropy(F.linear(...))` in float32. Ours is what RnnForCaus
 are compared with float64's in the same run, and the memory that a step needs beside the gradients is measured (Linux).
 """
 
+import ctypes
+import gc
 import sys
 
 import torch
@@ -24,6 +26,8 @@ def extra_memory(step) -> float:
         with open("/proc/self/status", encoding="ascii") as file:
             return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1e3
 
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, so that it is counted when it is taken again
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")  # the peak starts anew
     before = field("VmRSS")
@@ -39,15 +43,16 @@ def main() -> int:
     targets = torch.randint(WORDS, (TOKENS,))
 
     def step(loss, dtype=torch.float32, autocast=False):
-        inputs = [t.to(dtype).requires_grad_() for t in (hidden, *parameters)]
+        inputs = [t.to(dtype).detach().requires_grad_() for t in (hidden, *parameters)]
 
         def run():
-            for tensor in inputs:
-                tensor.grad = None
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 value = loss(*inputs, targets)
             value.backward()
-            return value.detach(), *(tensor.grad for tensor in inputs)
+            gradients = [tensor.grad for tensor in inputs]
+            for tensor in inputs:
+                tensor.grad = None
+            return value.detach(), *gradients
 
         return run
 

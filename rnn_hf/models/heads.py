@@ -12,61 +12,66 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of cross entropies of `hidden @ weight.T + bias`, divided by `num_items`, with the gradients of the formula
     `(softmax - one hot) / num_items` made chunk by chunk in the forward pass.
 
-    Matrices are multiplied in `dtype`; sums over chunks are in the parameters' own type.
+    Matrices are multiplied in `dtype`; gradients are in the parameters' own type.
     """
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, num_items, dtype):
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        device = hidden.device
-        with torch.autocast(device.type, enabled=False):
+        on_cpu, width, scale = hidden.device.type == "cpu", hidden.shape[1], 1 / float(num_items)
+        total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
             grad_hidden = torch.empty_like(hidden) if wants_hidden else None
-            grad_weight = torch.zeros_like(weight) if wants_weight else None
-            grad_bias = torch.zeros_like(bias) if wants_bias else None
-            hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-            tokens, words = len(hidden), len(weight)
-            scale = 1 / float(num_items)
-            blocks = [slice(s, s + BLOCK) for s in range(0, words, BLOCK)] if device.type == "cpu" else [slice(None)]
-            total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=device)
+            grad_weight = torch.empty_like(weight) if wants_weight else None
+            grad_bias = torch.empty_like(bias) if wants_bias else None
+            if cast := dtype != weight.dtype:
+                hidden, weight = _cast(hidden, 1, dtype, bias is not None), _cast(weight, bias, dtype, bias is not None)
             # Rounded to half precision, probabilities are good enough for a gradient, not for a perplexity.
             exact = dtype == total.dtype or any(ctx.needs_input_grad)
+            (tokens, words), step = (len(hidden), len(weight)), BLOCK if on_cpu else len(weight)
+            blocks = [slice(start, start + step) for start in range(0, words, step)]
             most = max(1, BUFFER_BYTES // (words * (hidden if exact else total).element_size()))
             size = -(-tokens // -(-tokens // most))  # chunks of equal size
             buffer = hidden.new_empty(size, words)
             for start in range(0, tokens, size):
-                part = slice(start, start + size)
-                h, target = hidden[part], targets[part]
+                h, target = hidden[start : start + size], targets[start : start + size]
                 logits = buffer[: len(h)]
                 for block in blocks:
-                    if bias is None:
+                    if cast or bias is None:
                         torch.mm(h, weight[block].t(), out=logits[:, block])
                     else:
                         torch.addmm(bias[block], h, weight[block].t(), out=logits[:, block])
                 if not exact:
                     probs = logits.softmax(-1, dtype=total.dtype)
-                elif device.type == "cpu":
+                elif on_cpu:
                     probs = torch.softmax(logits, -1, out=logits)
                 else:
                     probs = logits.softmax(-1)
-                total += _nats(probs, target, h, weight, bias).sum()
+                total += _nats(probs, target, h, weight, None if cast else bias).sum()
                 if wants_hidden:
-                    g = torch.mm(probs[:, blocks[0]], weight[blocks[0]])
-                    for block in blocks[1:]:
-                        g.addmm_(probs[:, block], weight[block])
-                    grad_hidden[part] = (g - weight[target]) * scale
+                    g = (torch.mm(probs, weight) - weight[target])[:, :width]
+                    torch.mul(g.to(grad_hidden.dtype), scale, out=grad_hidden[start : start + size])
+                beta = 0 if start == 0 else 1  # 0: what stands in new memory does not count
+                h_t = h.t().contiguous()
                 for block in blocks:
-                    if wants_weight and dtype == grad_weight.dtype:
-                        grad_weight[block].addmm_(probs[:, block].t(), h, alpha=scale)
-                    elif wants_weight:
-                        grad_weight[block].add_(torch.mm(probs[:, block].t(), h), alpha=scale)
+                    if cast and (wants_weight or wants_bias):
+                        g = torch.mm(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
+                        if wants_weight:
+                            _accumulate(grad_weight[block], g[:, :width], beta, scale)
+                        if wants_bias:
+                            _accumulate(grad_bias[block], g[:, width], beta, scale)
+                        continue
+                    if wants_weight:
+                        out = grad_weight[block]
+                        torch.addmm(out, probs[:, block].t(), h, beta=beta, alpha=scale, out=out)
                     if wants_bias:
-                        grad_bias[block].add_(probs[:, block].sum(0, dtype=total.dtype), alpha=scale)
+                        _accumulate(grad_bias[block], probs[:, block].sum(0, dtype=total.dtype), beta, scale)
                 if wants_weight:
-                    grad_weight.index_add_(0, target, h.to(grad_weight.dtype), alpha=-scale)
+                    grad_weight.index_add_(0, target, h[:, :width].to(grad_weight.dtype), alpha=-scale)
                 if wants_bias:
                     grad_bias.index_add_(0, target, grad_bias.new_ones(len(target)), alpha=-scale)
-            ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
-            return total * scale
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total * scale
 
     @staticmethod
     def backward(ctx, grad_loss):
@@ -74,6 +79,24 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if grad_loss.device.type != "cpu" or float(grad_loss) != 1:  # a pass over the weights that is seldom needed
             grads = [None if g is None else g * grad_loss.to(g.dtype) for g in grads]
         return *grads, None, None, None
+
+
+def _cast(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, with_column: bool) -> Tensor:
+    """The matrix in another type, with one more column, and columns of zeros up to a width that matrix units like: so a
+    bias costs no pass of its own."""
+    rows, width = matrix.shape
+    wide = matrix.new_zeros(rows, -(-(width + with_column) // 32) * 32, dtype=dtype)
+    wide[:, :width] = matrix
+    if with_column:
+        wide[:, width] = column
+    return wide
+
+
+def _accumulate(total: Tensor, part: Tensor, beta: int, alpha: float) -> None:
+    if beta:
+        total.add_(part, alpha=alpha)
+    else:
+        total.copy_(part).mul_(alpha)
 
 
 def _nats(probs: Tensor, target: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
