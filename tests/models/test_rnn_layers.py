@@ -8,7 +8,7 @@ from torch import nn
 
 from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnModel
 from rnn_hf.models.cache import detach_, new_cache
-from rnn_hf.models.rnn_layers import Padding, RnnLayer
+from rnn_hf.models.rnn_layers import Padding, RnnLayer, drop_weights
 
 from .conftest import CELLS, CONNECTIONS, POOLINGS, SHAPES, randomise, tiny_config
 
@@ -318,3 +318,23 @@ def test_a_relu_state_does_not_overflow_at_padding():
     together = gradient(ids, mask)
     alone = gradient(ids[:1, :3], mask[:1, :3]) + gradient(ids[1:, :2], mask[1:, :2])
     torch.testing.assert_close(together, alone, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.99])
+def test_drop_weights_is_dropout(p):
+    """The share that is 0, the others' scale, the gradient, the seed; every fourth weight as well as the others."""
+    weight = torch.rand(999, 501).add(0.5).requires_grad_()
+    torch.manual_seed(3)
+    dropped = drop_weights(weight, p)
+    zero = dropped == 0
+    error = 5 * (p * (1 - p) / (weight.numel() / 4)) ** 0.5
+    for lane in range(4):
+        assert abs(float(zero.flatten()[lane::4].float().mean()) - p) <= error + 2**-16
+    torch.testing.assert_close(dropped, torch.where(zero, 0, weight / (1 - p)))
+    (gradient,) = torch.autograd.grad(dropped.sum(), weight)
+    torch.testing.assert_close(gradient, torch.where(zero, 0, torch.full_like(weight, 1 / (1 - p))))
+    neighbours = (zero[:, 1:] & zero[:, :-1]).float().mean()  # drawn apart from each other
+    assert abs(float(neighbours) - p * p) <= 5 * error
+    assert p == 0 or not torch.equal(drop_weights(weight, p), dropped)
+    torch.manual_seed(3)
+    assert torch.equal(drop_weights(weight, p), dropped)
