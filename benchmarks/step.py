@@ -140,7 +140,7 @@ def main() -> int:
                 facts[f"largest relative difference of the losses, {what}"] = f"{difference:.1e}"
         small = {"embedding_size": 64, "hidden_size": 64}
         tokenizer = train_word_tokenizer([" ".join(f"w{i}" for i in range(997))])
-        turns = run(tokenizer, zipf_batches(40 * options.rounds, 16, 35, 1000), Bare, folder, **small)
+        turns = run(tokenizer, zipf_batches(40 * options.rounds, 32, 35, 1000), Bare, folder, **small)
         rows.append(
             Row("C11", "Lightning against a bare loop", median(turns.theirs[20:]), median(turns.ours[20:]), 1 / 1.05)
         )

@@ -52,7 +52,10 @@ class Padding(NamedTuple):
 
 def take(x: Tensor, index: Tensor) -> Tensor:
     """Gathers steps: x [batch, time, features], index [batch, steps] -> [batch, steps, features]."""
-    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
+    batch, time, features = x.shape
+    rows = index + time * torch.arange(batch, device=x.device)[:, None]
+    # whole rows, several times as fast as `gather` by each number, backwards too
+    return x.reshape(-1, features).index_select(0, rows.flatten()).view(batch, -1, features)
 
 
 def hold_last(x: Tensor, latest: Tensor, before: Tensor) -> Tensor:
