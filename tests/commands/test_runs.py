@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rnn_hf import LanguageModelingModule
 from rnn_hf.cli import main
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -99,12 +100,12 @@ def test_a_reader_that_leaves_is_no_error(workplace):
     assert done.stderr == ""
 
 
-def test_a_run_that_diverges_ends_with_an_error_and_no_model(workplace, rnn_hf):
-    code, _, err = rnn_hf(
-        "fit", "--config", "lm.yaml", "--output_dir", "runs/diverged", "--model.learning_rate", "100",
-        "--model.config.cell_type", "elman", "--model.config.nonlinearity", "relu", "--trainer.max_epochs", "20",
-        "--model.config.num_hidden_layers", "3",
-    )  # fmt: skip
+def test_a_run_that_diverges_ends_with_an_error_and_no_model(workplace, rnn_hf, monkeypatch):
+    def diverge(module, batch, batch_idx):
+        return module.model(**batch).loss * float("nan")
+
+    monkeypatch.setattr(LanguageModelingModule, "training_step", diverge)
+    code, _, err = rnn_hf("fit", "--config", "lm.yaml", "--output_dir", "runs/diverged")
     assert code == 2
     assert "training has diverged; try a lower model.learning_rate" in err.splitlines()[-1]
     assert not (workplace / "runs/diverged/model").exists()

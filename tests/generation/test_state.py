@@ -169,12 +169,12 @@ def test_select_and_repeat(model):
     cache = read(model)
     assert torch.equal(go_on(model, select_state(cache, [2, 0]), 2), expected[[2, 0]])
     assert torch.equal(go_on(model, select_state(cache, torch.tensor([1])), 1), expected[1:2])
+    assert torch.equal(go_on(model, select_state(cache, torch.tensor([False, True, True])), 2), expected[1:])
     assert torch.equal(go_on(model, repeat_state(cache, 2), 6), expected.repeat_interleave(2, 0))
     assert torch.equal(go_on(model, move_state(cache, "cpu")), expected)
     assert torch.equal(go_on(model, copy.deepcopy(cache)), expected)
     assert torch.equal(go_on(model, copy.deepcopy(model(PROMPTS).past_key_values)), expected)  # which has a graph
     assert torch.equal(go_on(model, cache), expected)  # none of them changed it
-    assert torch.equal(go_on(model, select_state(cache, torch.tensor([False, True, True])), 2), expected[1:])
     for rows in ([3], [-1], [], [0.9], [[0], [1]], [True, False]):
         with pytest.raises(ValueError, match="rows must be numbers from 0 to 2"):
             select_state(cache, rows)
