@@ -72,8 +72,8 @@ def drop_weights(weight: Tensor, p: float) -> Tensor:
     if weight.device.type != "cpu" or is_tracing(weight):
         return F.dropout(weight, p)
     bits = torch.empty(-(-weight.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    dropped = bits[: weight.numel()].view(weight.shape) < round(p * 2**16) - 2**15
-    return (weight / (1 - p)).masked_fill(dropped, 0)
+    kept = bits[: weight.numel()].view(weight.shape) >= min(round(p * 2**16), 2**16 - 1) - 2**15
+    return weight * kept.to(weight.dtype).div_(1 - p)
 
 
 class LockedDropout(nn.Module):
