@@ -320,7 +320,7 @@ def test_a_relu_state_does_not_overflow_at_padding():
     torch.testing.assert_close(together, alone, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.99, 1 - 1e-6])
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.99])
 def test_drop_weights_is_dropout(p):
     """The share that is 0, the others' scale, the gradient, the seed; every fourth weight as well as the others."""
     weight = torch.rand(999, 501).add(0.5).requires_grad_()
@@ -334,7 +334,11 @@ def test_drop_weights_is_dropout(p):
     (gradient,) = torch.autograd.grad(dropped.sum(), weight)
     torch.testing.assert_close(gradient, torch.where(zero, 0, torch.full_like(weight, 1 / (1 - p))))
     neighbours = (zero[:, 1:] & zero[:, :-1]).float().mean()  # drawn apart from each other
-    assert abs(float(neighbours) - p * p) <= 5 * error + 2**-14
+    assert abs(float(neighbours) - p * p) <= 5 * error
     assert p == 0 or not torch.equal(drop_weights(weight, p), dropped)
     torch.manual_seed(3)
     assert torch.equal(drop_weights(weight, p), dropped)
+
+
+def test_drop_weights_with_a_probability_that_rounds_to_one():
+    assert drop_weights(torch.ones(50, 50), 1 - 1e-7).count_nonzero() < 5
