@@ -147,7 +147,7 @@ def checked_config(config_class: type) -> type:
             strict_init(self, **kwargs)
         except StrictDataclassError as error:  # a field that transformers declares
             raise ValueError(f"{config_class.__name__}: {error}") from error
-        if kwargs.get("id2label"):
+        if kwargs.get("id2label") and not kwargs.get("label2id"):
             self.label2id = _inverse(self.id2label)
         self.check()
 
@@ -189,7 +189,7 @@ def _label_problems(values: dict[str, Any]) -> list[str]:
     if num_labels not in (None, count):
         return [f"num_labels must be {count}, the number of names; got {num_labels}"]
     expected = {label: int(i) for i, label in pairs}
-    if label2id is not None and label2id != expected:
+    if label2id is not None and {k: str(i) for k, i in label2id.items()} != {k: str(i) for k, i in expected.items()}:
         return [f"label2id must be the inverse of id2label, {expected}, or left out; got {label2id}"]
     return []
 

@@ -120,3 +120,10 @@ def test_awd_lstm_shape():
         model = RnnForCausalLM(config)
     assert model.projection is None
     assert 24.0e6 < model.num_parameters() < 24.3e6
+
+
+def test_label_names_whose_ids_are_strings():
+    """As JSON leaves them."""
+    assert RnnConfig(id2label={"0": "a", "1": "b"}, label2id={"a": "0", "b": "1"}).id2label == {0: "a", 1: "b"}
+    assert RnnConfig(id2label={"0": "a", "1": "b"}).label2id == {"a": 0, "b": 1}
+    assert RnnConfig(label2id={"a": "0", "b": "1"}).id2label == {0: "a", 1: "b"}
