@@ -18,7 +18,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from .models.config_checks import boolean, integer, one_of, suggestion
+from .models.config_checks import boolean, integer, one_of, require, suggestion
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<eos>"]
 BYTES = pre_tokenizers.ByteLevel.alphabet()  # the 256 characters that stand for bytes
@@ -91,8 +91,7 @@ def train_bpe_tokenizer(
     of tokens is merged if it was seen `min_frequency` times. The rest is as in `train_word_tokenizer`.
     """
     _check(vocab_size=vocab_size, min_frequency=min_frequency, padding_side=padding_side)
-    if problem := integer(len(SPECIAL_TOKENS) + len(BYTES))(vocab_size):
-        raise ValueError(f"vocab_size must be {problem}")
+    require(integer(len(SPECIAL_TOKENS) + len(BYTES)), vocab_size=vocab_size)
     tokenizer = Tokenizer(models.BPE())
     # GPT-2's pattern never joins "<" to a letter, so no merge can spell a special token.
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

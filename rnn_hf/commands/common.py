@@ -74,10 +74,10 @@ def run_folder(given: str | None, name: str) -> Path:
     if given is not None:
         if not given.strip():
             raise ValueError(f"output_dir must be a new folder; got {given!r}")
-        above = next(folder for folder in Path(given).expanduser().absolute().parents if folder.exists())
+        path = Path(given).expanduser()
+        above = next(folder for folder in path.absolute().parents if folder.exists())
         if not os.access(above, os.W_OK):
             raise PermissionError(f"output_dir {given!r} cannot be made: no permission to write to {above}")
-        path = Path(given).expanduser()
         if path.exists() and not path.is_dir():
             raise ValueError(f"output_dir {given!r} is a file: give a new folder")
         if path.is_dir() and any(path.iterdir()):

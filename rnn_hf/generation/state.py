@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
 from ..models.cache import Origin, detach_, new_cache
-from ..models.config_checks import integer
+from ..models.config_checks import integer, require
 from ..models.configuration_rnn import RnnConfig
 
 FORMAT = "rnn-hf state 1"
@@ -48,7 +48,7 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
     tensors = {
         f"layers.{i}.{name}": tensor.detach().cpu().contiguous().clone()
         for i, layer in enumerate(cache.layers)
-        for name, tensor in zip(_names(config, i), layer.state, strict=True)
+        for name, tensor in zip(config.state_names(i), layer.state, strict=True)
     }
     _, recent, num_noted = cache.layers[0].origin
     if recent is not None:
@@ -100,7 +100,7 @@ def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
     differences = [f"{k}={theirs.get(k)!r}, not {ours[k]!r}" for k in ours if theirs.get(k) != ours[k]]
     if differences:
         raise ValueError(f"{path} belongs to a model with {'; '.join(differences)}")
-    names = [[f"layers.{i}.{name}" for name in _names(config, i)] for i in range(config.num_hidden_layers)]
+    names = [[f"layers.{i}.{name}" for name in config.state_names(i)] for i in range(config.num_hidden_layers)]
     expected = [name for layer in names for name in layer]
     if set(expected) != tensors.keys() - {RECENT}:
         raise ValueError(f"{path} must hold {', '.join(expected)}; got {', '.join(sorted(tensors))}")
@@ -159,8 +159,7 @@ def repeat_state(cache: Cache, repeats: int) -> Cache:
     Raises:
         ValueError: `repeats` is below 1.
     """
-    if problem := integer(1)(repeats):
-        raise ValueError(f"repeats must be {problem}")
+    require(integer(1), repeats=repeats)
     return _changed(cache, lambda s: s.repeat_interleave(repeats, 0))
 
 
@@ -179,12 +178,6 @@ def _identity(config: RnnConfig) -> dict:
     return {**{name: getattr(config, name) for name in names}, "layer_sizes": [list(s) for s in config.layer_sizes]}
 
 
-def _names(config: RnnConfig, layer: int) -> list[str]:
-    """What the tensors of a layer's state are."""
-    carries_output = config.layer_connection != "none" and layer == config.num_hidden_layers - 1
-    return ["h", *(["c"] if config.cell_type == "lstm" else []), *(["output"] if carries_output else [])]
-
-
 def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfig, where: str) -> None:
     if len(states) != config.num_hidden_layers:
         raise ValueError(f"{where} must hold {config.num_hidden_layers} layers; got {len(states)}")
@@ -192,9 +185,9 @@ def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfi
         if state is None:
             raise ValueError(f"{where} is empty: read a text first")
         rows, width = state[0].shape[:1].numel(), config.layer_sizes[i][1] * config.directions
-        if len(state) != len(_names(config, i)) or any(s.shape != (rows, width) for s in state):
+        if len(state) != len(config.state_names(i)) or any(s.shape != (rows, width) for s in state):
             raise ValueError(
-                f"layer {i} of {where} must hold {', '.join(_names(config, i))} of shape (batch, {width}); "
+                f"layer {i} of {where} must hold {', '.join(config.state_names(i))} of shape (batch, {width}); "
                 f"got {[tuple(s.shape) for s in state]}"
             )
 

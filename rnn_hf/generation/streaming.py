@@ -12,7 +12,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from transformers.cache_utils import Cache
 
 from ..models.cache import new_cache
-from ..models.config_checks import integer
+from ..models.config_checks import integer, require
 from ..models.modeling_rnn import FiniteScores, RnnForCausalLM
 
 
@@ -39,7 +39,7 @@ def read_prompt(
     Raises:
         ValueError: no token, an id outside the vocabulary, a mask or a state of another shape, `chunk_size` below 1.
     """
-    _check_chunk_size(chunk_size)
+    require(integer(1), chunk_size=chunk_size)
     if not isinstance(input_ids, Tensor) or input_ids.ndim != 2:
         got = tuple(input_ids.shape) if isinstance(input_ids, Tensor) else type(input_ids).__name__
         raise ValueError(f"input_ids must be a tensor of shape (batch, time); got {got}")
@@ -94,7 +94,7 @@ def stream(
     """
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, or None to go on; got {max_new_tokens}")
-    _check_chunk_size(chunk_size)
+    require(integer(1), chunk_size=chunk_size)
     warpers = []
     if do_sample:  # in generate()'s order
         warpers += [TemperatureLogitsWarper(temperature)] if temperature != 1 else []
@@ -131,8 +131,3 @@ def stream(
             logits = model(token[:, None], past_key_values=cache).logits[:, -1]
 
     return tokens()
-
-
-def _check_chunk_size(chunk_size: int) -> None:
-    if problem := integer(1)(chunk_size):
-        raise ValueError(f"chunk_size must be {problem}")

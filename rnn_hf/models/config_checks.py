@@ -106,6 +106,13 @@ def token_ids(value: Any) -> str | None:
     return None if ok else f"a token id or None; got {value!r}"
 
 
+def require(rule: Rule, **values: Any) -> None:
+    """Raises ValueError for the first of a function's arguments that `rule` refuses."""
+    for name, value in values.items():
+        if problem := rule(value):
+            raise ValueError(f"{name} must be {problem}")
+
+
 def field_problems(config_class: type, values: dict[str, Any]) -> list[str]:
     """Every value that its field's rule refuses."""
     found = {name: rule(values[name]) for name, rule in config_class.field_rules.items() if name in values}

@@ -196,6 +196,12 @@ class RnnConfig(CheckedConfig):
         first = max(1, self.vocab_size * 6 // 100)
         return self.adaptive_cutoffs or [first, max(first + 1, self.vocab_size * 30 // 100)]
 
+    def state_names(self, layer: int) -> list[str]:
+        """What the tensors of a layer's state are: `h`, of an LSTM `c`, and of the last layer its output where a
+        connection makes that another than `h`: a chunk of padding alone repeats it."""
+        carries_output = self.layer_connection != "none" and layer == self.num_hidden_layers - 1
+        return ["h"] + ["c"] * (self.cell_type == "lstm") + ["output"] * carries_output
+
     @property
     def state_kind(self) -> str:
         """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""

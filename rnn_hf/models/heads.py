@@ -25,7 +25,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_weight = torch.empty_like(weight) if wants_weight else None
             grad_bias = torch.empty_like(bias) if wants_bias else None
             if cast := dtype != weight.dtype:
-                hidden, weight = _cast(hidden, 1, dtype, bias is not None), _cast(weight, bias, dtype, bias is not None)
+                hidden, weight = _cast(hidden, dtype, None if bias is None else 1), _cast(weight, dtype, bias)
             # Rounded to half precision, probabilities are good enough for a gradient, not for a perplexity.
             exact = dtype == total.dtype or any(ctx.needs_input_grad)
             (tokens, words), step = (len(hidden), len(weight)), BLOCK if on_cpu else len(weight)
@@ -52,9 +52,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     g = (torch.mm(probs, weight) - weight[target])[:, :width]
                     torch.mul(g.to(grad_hidden.dtype), scale, out=grad_hidden[start : start + size])
                 beta = 0 if start == 0 else 1  # 0: what stands in new memory does not count
-                h_t = h.t().contiguous()
+                transposed = cast and (wants_weight or wants_bias)
+                h_t = h.t().contiguous() if transposed else None
                 for block in blocks:
-                    if cast and (wants_weight or wants_bias):
+                    if transposed:
                         g = torch.mm(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
                         if wants_weight:
                             _accumulate(grad_weight[block], g[:, :width], beta, scale)
@@ -81,13 +82,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return *grads, None, None, None
 
 
-def _cast(matrix: Tensor, column: Tensor | float, dtype: torch.dtype, with_column: bool) -> Tensor:
-    """The matrix in another type, with one more column, and columns of zeros up to a width that matrix units like: so a
-    bias costs no pass of its own."""
+def _cast(matrix: Tensor, dtype: torch.dtype, column: Tensor | float | None) -> Tensor:
+    """The matrix in another type, with one more column unless it is None, and columns of zeros up to a width that
+    matrix units like: so a bias costs no pass of its own."""
     rows, width = matrix.shape
-    wide = matrix.new_zeros(rows, -(-(width + with_column) // 32) * 32, dtype=dtype)
+    wide = matrix.new_zeros(rows, -(-(width + (column is not None)) // 32) * 32, dtype=dtype)
     wide[:, :width] = matrix
-    if with_column:
+    if column is not None:
         wide[:, width] = column
     return wide
 

@@ -40,7 +40,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_head import AdaptiveHead, WordVectors
 from .cache import KEPT_HISTORY, begins_with_what_was_read, new_cache
-from .config_checks import integer
+from .config_checks import integer, require
 from .configuration_rnn import RnnConfig
 from .heads import cross_entropy, linear_cross_entropy
 from .pooling import WIDTHS, Pooler
@@ -105,10 +105,9 @@ class StopTexts(StoppingCriteria):
     decodes the end of each row.
     """
 
-    def __init__(self, stop_strings: str | Sequence[str], tokenizer: PreTrainedTokenizerBase):
-        self.stop_strings = [stop_strings] if isinstance(stop_strings, str) else list(stop_strings)
-        self.tokenizer = tokenizer
-        self.reach = 1 + max(map(len, self.stop_strings))  # no token decodes to less than a character
+    def __init__(self, stop_strings: Sequence[str], tokenizer: PreTrainedTokenizerBase):
+        self.stop_strings, self.tokenizer = stop_strings, tokenizer
+        self.reach = 1 + max(map(len, stop_strings))  # no token decodes to less than a character
 
     @staticmethod
     def is_needed(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -339,7 +338,7 @@ class RnnPreTrainedModel(PreTrainedModel):
                 without a trained pooler.
         """
         self.config.check()  # the pooling may have been changed since loading
-        _check_batch_size(batch_size)
+        require(integer(1), batch_size=batch_size)
         texts = [texts] if isinstance(texts, str) else list(texts)
         pooler = getattr(self, "pooler", None)
         if pooler is None:
@@ -431,7 +430,7 @@ class RnnModel(RnnPreTrainedModel):
             hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
             if cache is not None:
                 cache.update(state, time, steps=steps)
-                if not is_tracing(hidden):
+                if cache.origin.kind is None and not is_tracing(hidden):
                     cache.origin = cache.origin._replace(kind=self.config.state_kind)
             if i < len(self.layers) - 1:
                 hidden = self.hidden_dropout(hidden)
@@ -489,7 +488,7 @@ class RnnModel(RnnPreTrainedModel):
                 f"{self.config.state_kind!r}"
             )
         expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
-        count = self.layers[layer].num_states + self.layers[layer].carries_output
+        count = len(self.config.state_names(layer))
         if len(state) != count or any(s.shape != expected for s in state):
             raise ValueError(
                 f"past_key_values of layer {layer} must hold {count} tensors of shape {expected}; "
@@ -700,9 +699,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
     def _prepare_cache_for_generation(self, generation_config, model_kwargs, mode, batch_size, *args) -> None:
         if generation_config.assistant_early_exit is not None:
             raise ValueError("assistant_early_exit must be None: an rnn model cannot leave its last layers out")
-        chunk_size = generation_config.prefill_chunk_size
-        if chunk_size is not None and (problem := integer(1)(chunk_size)):
-            raise ValueError(f"prefill_chunk_size must be {problem}")
+        if generation_config.prefill_chunk_size is not None:
+            require(integer(1), prefill_chunk_size=generation_config.prefill_chunk_size)
         super()._prepare_cache_for_generation(generation_config, model_kwargs, mode, batch_size, *args)
         cache = model_kwargs.get("past_key_values")
         if cache is None:
@@ -753,7 +751,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         generation_config = copy.copy(generation_config)
         generation_config.stop_strings = None
         criteria = super()._get_stopping_criteria(generation_config, stopping_criteria, tokenizer=tokenizer, **kwargs)
-        criteria.append(StopTexts(stop_strings, tokenizer))
+        criteria.append(StopTexts(given, tokenizer))
         return criteria
 
     @torch.no_grad()
@@ -770,7 +768,7 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: no text, a text without a token, `batch_size` below 1, or a tokenizer without those two tokens.
         """
-        _check_batch_size(batch_size)
+        require(integer(1), batch_size=batch_size)
         texts = [texts] if isinstance(texts, str) else list(texts)
         if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
             raise ValueError("score needs a tokenizer with bos_token (read before the text) and eos_token (its end)")
@@ -929,11 +927,6 @@ def _mask_or_padding(config: RnnConfig, input_ids: Tensor | None, attention_mask
     if attention_mask is None and input_ids is not None and config.pad_token_id is not None:
         return input_ids.ne(config.pad_token_id)
     return attention_mask
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if problem := integer(1)(batch_size):
-        raise ValueError(f"batch_size must be {problem}")
 
 
 def _checked_labels(labels: Tensor, logits: Tensor, config: RnnConfig) -> Tensor:

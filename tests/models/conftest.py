@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_hf import RnnConfig
 
@@ -25,6 +26,21 @@ def tiny_config(**fields) -> RnnConfig:
         "eos_token_id": 2,
     }
     return RnnConfig(**{**defaults, **fields})
+
+
+class ShapesMade(TorchDispatchMode):
+    """The shape of every tensor that an operator puts out while this is entered."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.shapes.extend(
+            tuple(t.shape) for t in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(t)
+        )
+        return out
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from rnn_hf import RnnConfig, RnnForCausalLM
 
-from .conftest import randomise, tiny_config
+from .conftest import ShapesMade, randomise, tiny_config
 
 CUTOFFS = [9, 20]
 
@@ -97,26 +97,14 @@ def test_compiles_as_one_graph():
 
 def test_rare_words_cost_only_the_tokens_that_need_them():
     """No tensor of one training step has tokens times vocabulary, nor tokens times a cluster."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    shapes = []
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            shapes.extend(
-                tuple(t.shape) for t in (out if isinstance(out, list | tuple) else [out]) if torch.is_tensor(t)
-            )
-            return out
-
     config = tiny_config(vocab_size=5000, lm_head="adaptive", adaptive_cutoffs=[100, 1000])
     model = RnnForCausalLM(config).train()
     ids = torch.randint(3, 100, (4, 50))
     ids[0, :5] = 4000
-    with Watch():
+    with ShapesMade() as made:
         model(ids, shift_labels=ids).loss.backward()
-    assert (5, 4000) in shapes  # the last cluster, for the five tokens in it
-    assert max(rows * width for rows, width in (s for s in shapes if len(s) == 2) if width >= 900) < 200 * 900
+    assert (5, 4000) in made.shapes  # the last cluster, for the five tokens in it
+    assert max(rows * width for rows, width in (s for s in made.shapes if len(s) == 2) if width >= 900) < 200 * 900
 
 
 def test_the_vectors_of_words_start_as_long_as_an_embedding_s():

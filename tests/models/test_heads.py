@@ -1,5 +1,7 @@
 """The loss that keeps no logits, against the plain form."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +10,7 @@ from rnn_hf import RnnForCausalLM
 from rnn_hf.models import heads
 from rnn_hf.models.heads import linear_cross_entropy
 
-from .conftest import randomise, tiny_config
+from .conftest import ShapesMade, randomise, tiny_config
 
 
 @pytest.fixture(params=[(1, 3), (300, 4), (10**6, 10**6)], ids=["single", "chunks", "whole"])
@@ -120,22 +122,13 @@ def test_shift_labels_lose_no_target_between_chunks():
 @pytest.mark.parametrize("train", [True, False])
 def test_the_loss_never_holds_tokens_by_vocabulary(train, monkeypatch):
     """The largest tensor that one step makes is a chunk of logits, or the head's own gradient."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    sizes = []
-
-    class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            sizes.extend(t.numel() for t in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(t))
-            return out
-
     vocabulary, chunk, tokens = 20_000, 64, 8 * 64
     monkeypatch.setattr(heads, "BUFFER_BYTES", chunk * vocabulary * 4)
     model = RnnForCausalLM(tiny_config(vocab_size=vocabulary)).train(train)
     ids = torch.randint(3, vocabulary, (8, chunk))
-    with Watch(), torch.set_grad_enabled(train):
+    with ShapesMade() as made, torch.set_grad_enabled(train):
         loss = model(ids, shift_labels=ids, skip_logits=True).loss
         if train:
             loss.backward()
+    sizes = [math.prod(shape) for shape in made.shapes]
     assert chunk * vocabulary <= max(sizes) <= max(chunk * vocabulary, vocabulary * 6) < tokens * vocabulary
