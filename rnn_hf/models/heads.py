@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .products import accumulate, accumulate_product, product
+
 BUFFER_BYTES = 100 * 2**20  # logits that stand in memory at a time
 BLOCK = 2048  # words multiplied at once on a CPU, so that their weights and logits stay in its cache
 
@@ -37,10 +39,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 h, target = hidden[start : start + size], targets[start : start + size]
                 logits = buffer[: len(h)]
                 for block in blocks:
-                    if cast or bias is None:
-                        torch.mm(h, weight[block].t(), out=logits[:, block])
-                    else:
-                        torch.addmm(bias[block], h, weight[block].t(), out=logits[:, block])
+                    of_words = None if cast or bias is None else bias[block]
+                    product(h, weight[block].t(), of_words, out=logits[:, block])
                 if not exact:
                     probs = logits.softmax(-1, dtype=total.dtype)
                 elif on_cpu:
@@ -49,24 +49,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     probs = logits.softmax(-1)
                 total += _nats(probs, target, h, weight, None if cast else bias).sum()
                 if wants_hidden:
-                    g = (torch.mm(probs, weight) - weight[target])[:, :width]
+                    g = (product(probs, weight) - weight[target])[:, :width]
                     torch.mul(g.to(grad_hidden.dtype), scale, out=grad_hidden[start : start + size])
                 beta = 0 if start == 0 else 1  # 0: what stands in new memory does not count
                 transposed = cast and (wants_weight or wants_bias)
                 h_t = h.t().contiguous() if transposed else None
                 for block in blocks:
                     if transposed:
-                        g = torch.mm(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
+                        g = product(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
                         if wants_weight:
-                            _accumulate(grad_weight[block], g[:, :width], beta, scale)
+                            accumulate(grad_weight[block], g[:, :width], beta, scale)
                         if wants_bias:
-                            _accumulate(grad_bias[block], g[:, width], beta, scale)
+                            accumulate(grad_bias[block], g[:, width], beta, scale)
                         continue
                     if wants_weight:
-                        out = grad_weight[block]
-                        torch.addmm(out, probs[:, block].t(), h, beta=beta, alpha=scale, out=out)
+                        accumulate_product(grad_weight[block], probs[:, block].t(), h, beta, scale)
                     if wants_bias:
-                        _accumulate(grad_bias[block], probs[:, block].sum(0, dtype=total.dtype), beta, scale)
+                        accumulate(grad_bias[block], probs[:, block].sum(0, dtype=total.dtype), beta, scale)
                 if wants_weight:
                     grad_weight.index_add_(0, target, h[:, :width].to(grad_weight.dtype), alpha=-scale)
                 if wants_bias:
@@ -91,13 +90,6 @@ def _cast(matrix: Tensor, dtype: torch.dtype, column: Tensor | float | None) -> 
     if column is not None:
         wide[:, width] = column
     return wide
-
-
-def _accumulate(total: Tensor, part: Tensor, beta: int, alpha: float) -> None:
-    if beta:
-        total.add_(part, alpha=alpha)
-    else:
-        total.copy_(part).mul_(alpha)
 
 
 def _nats(probs: Tensor, target: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
