@@ -1,4 +1,11 @@
-"""The language-modelling loss without `[tokens, vocabulary]` logits in memory."""
+"""The language-modelling loss without `[tokens, vocabulary]` logits in memory.
+
+Notable: on a CPU the products go by blocks of words; on an NVIDIA GPU liger-kernel's Triton kernel takes over where it
+is installed (`pip install "rnn-hf[gpu]"`).
+"""
+
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -141,4 +148,22 @@ def linear_cross_entropy(
     autocast = torch.is_autocast_enabled(hidden.device.type)
     dtype = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
     num_items = len(targets) if num_items is None else num_items
+    suits_liger = torch.is_grad_enabled() and hidden.requires_grad and dtype != torch.float64  # its kernel's limits
+    if suits_liger and _on_gpu(hidden) and (liger := liger_loss()) is not None:
+        total = liger(hidden, weight, targets, bias, reduction="sum", accum_dtype=torch.float32)
+        return total / num_items
     return _LinearCrossEntropy.apply(hidden, weight, bias, targets, num_items, dtype)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cuda"
+
+
+@cache
+def liger_loss() -> Callable | None:
+    """liger-kernel's linear layer and cross entropy in one (Hsu et al. 2024), or None where it cannot be had."""
+    try:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+    except ImportError:
+        return None
+    return liger_fused_linear_cross_entropy
