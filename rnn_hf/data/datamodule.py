@@ -9,10 +9,12 @@ from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import Rule
 from ..tokenization import build_tokenizer
-from .batches import EncodedTexts, TokenStream, check_known
+from .batches import EncodedTexts
+from .encoding import check_known
 from .readers import Rows
 from .sources import Source, load_source, md5
 from .splits import overlap
+from .token_stream import TokenStream
 
 
 class TextDataModule(LightningDataModule):
@@ -25,6 +27,7 @@ class TextDataModule(LightningDataModule):
     rules: dict[str, Rule]  # what each argument may be
     label_column: str | None = None
     padding_side = "right"
+    large_text = False  # whether texts may be `LargeTexts`
 
     def __init__(self, **arguments: Any):
         super().__init__()
@@ -63,7 +66,7 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def source(self) -> Source:
         """The rows of each split: train, validation and, where the data set has one, test."""
-        source = load_source(self.dataset, self.text_column, self.label_column)
+        source = load_source(self.dataset, self.text_column, self.label_column, self.large_text)
         train = source.splits["train"]
         if "validation" not in source.splits:
             train, validation = self.split_validation(train, max(1, round(self.validation_fraction * len(train))))

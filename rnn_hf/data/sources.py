@@ -6,12 +6,14 @@ Notable:
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..models.config_checks import suggestion
-from .readers import READERS, Rows, read_rows
+from .large_text import LargeTexts, is_large
+from .readers import READERS, Rows, iter_rows, read_rows
 from .splits import hold_out, overlap
 
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -27,8 +29,13 @@ class Source:
     overlap_removed: int = 0
 
 
-def load_source(dataset: str, text_column: str = "text", label_column: str | None = None) -> Source:
+def load_source(
+    dataset: str, text_column: str = "text", label_column: str | None = None, large_text: bool = False
+) -> Source:
     """All splits of `dataset`: a packaged name, a file (its rows are "train") or a folder.
+
+    Args:
+        large_text: the texts of a file that is large are not read here but by each loop over them (`LargeTexts`).
 
     A packaged name wins over a folder of that name; write `./rotten_tomatoes` for the folder.
 
@@ -37,7 +44,12 @@ def load_source(dataset: str, text_column: str = "text", label_column: str | Non
     if dataset in PACKAGED:
         return PACKAGED[dataset]()
     files = _split_files(dataset)
-    splits = {split: read_rows(file, text_column, label_column) for split, file in files.items()}
+    splits = {}
+    for split, file in files.items():
+        if large_text and is_large(file):
+            splits[split] = Rows(str(file), LargeTexts(file, text_column, partial(_texts, file, text_column)))
+        else:
+            splits[split] = read_rows(file, text_column, label_column)
     return Source(splits, list(files.values()))
 
 
@@ -50,6 +62,10 @@ def load_rows(dataset: str, split: str, text_column: str = "text", label_column:
     if dataset in PACKAGED:
         return PACKAGED[dataset]().splits[split]
     return read_rows(_split_files(dataset, split)[split], text_column, label_column)
+
+
+def _texts(file: Path, text_column: str) -> Iterator[str]:
+    return (text for text, _ in iter_rows(file, text_column))
 
 
 def md5(file: Path) -> str:

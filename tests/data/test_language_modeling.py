@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rnn_hf.data.batches import IGNORED, encode, stream_batches
 from rnn_hf.data.language_modeling import LanguageModelingDataModule
+from rnn_hf.data.token_stream import IGNORED, stream_batches
 
 
 def stream_of(data: LanguageModelingDataModule, split: str) -> list[int]:
@@ -122,16 +122,6 @@ def test_bad_input(running_text, tmp_path_factory):
     (folder / "one.txt").write_text("a b\n")
     with pytest.raises(ValueError, match="too few rows to hold some out"):
         LanguageModelingDataModule(str(folder / "one.txt")).train_dataloader()
-
-
-def test_encode_is_the_tokenizer_over_any_number_of_texts(running_text, monkeypatch):
-    monkeypatch.setattr("rnn_hf.data.batches.TEXTS_A_CALL", 4)
-    data = LanguageModelingDataModule(str(running_text))
-    texts = data.source.splits["train"].texts
-    ids, lengths = encode(texts, data.tokenizer)
-    expected = [data.tokenizer(text)["input_ids"] for text in texts]
-    assert ids.tolist() == [token for row in expected for token in row]
-    assert lengths.tolist() == [len(row) for row in expected]
 
 
 def test_the_unigram_baseline_follows_its_definition(tmp_path):
