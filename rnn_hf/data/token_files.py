@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,9 +27,14 @@ from .. import __version__
 from ..tokenization import KINDS, build_tokenizer
 from .encoding import Encoder
 from .large_text import LargeTexts, reported
-from .token_stream import TokenStream, counts, end_of_text, with_ends
+from .token_stream import TokenStream, counts, end_of_text, token_stream, with_ends
 
 BLOCK_TEXTS, BLOCK_CHARACTERS = 10_000, 2**23  # of a block, whichever is reached first: a second or two of work
+
+
+def stream_of(texts: Sequence[str] | LargeTexts, tokenizer: PreTrainedTokenizerFast) -> TokenStream:
+    """The texts as a stream: in memory, or mapped from a file where they are large."""
+    return (stored_stream if isinstance(texts, LargeTexts) else token_stream)(texts, tokenizer)
 
 
 def stored_tokenizer(spec: str | dict[str, Any], texts: LargeTexts, padding_side: str) -> PreTrainedTokenizerFast:
@@ -39,8 +44,8 @@ def stored_tokenizer(spec: str | dict[str, Any], texts: LargeTexts, padding_side
         return build_tokenizer(spec, (), padding_side)
 
     def make(folder: Path) -> None:
-        shown = reported(texts, f"training the tokenizer on {texts.file}", len(texts))
-        build_tokenizer(spec, shown, padding_side).save_pretrained(folder)
+        print(f"training the tokenizer on {texts.file}", file=sys.stderr, flush=True)
+        build_tokenizer(spec, texts, padding_side).save_pretrained(folder)
 
     folder = _made_once(["tokenizer", __version__, spec, texts.identity()], make)
     return build_tokenizer({"pretrained": str(folder)}, padding_side=padding_side)
@@ -79,8 +84,7 @@ def _write_stream(folder: Path, texts: LargeTexts, tokenizer: PreTrainedTokenize
     if progress.exists():
         done = json.loads(progress.read_text())
         print(f"going on with {texts.file} after {done['texts']:,} texts", file=sys.stderr, flush=True)
-    what = f"making token ids of {texts.file}"
-    rest = reported(texts.after(done["texts"]), what, len(texts) - done["texts"])
+    rest = reported(texts.after(done["texts"]), f"making token ids of {texts.file}", len(texts), done["texts"])
     with (
         _opened(folder / "ids", done["ids"] * dtype.itemsize) as ids_file,
         _opened(folder / "ends", done["texts"] * 8) as ends_file,

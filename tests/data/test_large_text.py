@@ -63,7 +63,7 @@ def test_validation_is_the_end_of_a_large_file(tmp_path, cache, monkeypatch, kin
         file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     large = LanguageModelingDataModule(str(file), batch_size=3)
     found = streams(large)
-    assert len(large.source.splits["validation"]) == 5
+    assert isinstance(large.source.splits["validation"].texts, LargeTexts)
     monkeypatch.setattr(large_text, "LARGE_FILE", 2**28)
     small = LanguageModelingDataModule(str(file), batch_size=3)
     assert found == streams(small)

@@ -4,15 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rnn_hf.data.token_stream import (
-    IGNORED,
-    Lanes,
-    SeparateTexts,
-    StepSampler,
-    TokenStream,
-    evaluation_batches,
-    token_stream,
-)
+from rnn_hf.data.lanes import IGNORED, Lanes, SeparateTexts, StepSampler, evaluation_batches
+from rnn_hf.data.token_stream import TokenStream, token_stream
 from rnn_hf.tokenization import build_tokenizer
 
 from .conftest import sentences
