@@ -1,14 +1,16 @@
 """`rnn-hf evaluate FOLDER --data FILE`: the metrics of a model on a file, as training computes them.
 
-Language models: loss (nats per token), perplexity and tokens, over the file as one stream in which `<eos>` ends each
-text and every token is scored. Classifiers: loss (nats per row), accuracy and rows.
+Language models: loss (nats per token), perplexity, bits per character and byte, and tokens: every token is scored, an
+`<eos>` at each text's end too, in the state carried from text to text or, with --eval-state reset, each text by itself.
+Classifiers: loss (nats per row), accuracy and rows.
 """
 
 import json
 
 import torch
 
-from ..data.batches import labelled_batches, stream_batches
+from ..data.batches import labelled_batches
+from ..data.lanes import EVAL_STATES, stream_batches
 from ..training.metrics import ClassificationEvaluation, LanguageModelingEvaluation
 from .common import Parser, architecture, model_folder, open_model, require_single_label
 
@@ -24,6 +26,9 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default: test")
     parser.add_argument("--text-column", default="text", help="default: text")
     parser.add_argument("--label-column", default="label", help="for classifiers; default: label")
+    parser.add_argument(
+        "--eval-state", default="carried", choices=EVAL_STATES, help="for language models; default: carried"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     arguments = parser.parse_args(argv)
     is_classifier = architecture(model_folder(arguments.folder)).endswith("ForSequenceClassification")
@@ -38,11 +43,14 @@ def run(argv: list[str]) -> None:
             labelled_batches(arguments.data, tokenizer, model.config.label2id, **columns),
         )
     else:
-        evaluation, batches = LanguageModelingEvaluation(), stream_batches(arguments.data, tokenizer, **columns)
+        evaluation = LanguageModelingEvaluation()
+        batches = stream_batches(arguments.data, tokenizer, eval_state=arguments.eval_state, **columns)
     with torch.inference_mode():
         for batch in batches:
             evaluation.update(model, batch)
     metrics = evaluation.compute()
+    if not is_classifier:
+        metrics["eval_state"] = arguments.eval_state
     if arguments.json:
         print(json.dumps(metrics))
     else:

