@@ -5,6 +5,7 @@ The processor's time, not the clock's: other work on the machine changes it less
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import time
@@ -43,15 +44,23 @@ class Row:
         return (self.ratio if self.rate is None else self.rate) >= self.wanted
 
 
-def arguments(doc: str, rounds: int, optional: str | None = None) -> argparse.Namespace:
-    """`--rounds`, `--json` and the argument `optional`; from here on torch computes on one thread."""
+def arguments(doc: str, rounds: int) -> argparse.Namespace:
+    """`--rounds` and `--json`; from here on torch computes on one thread."""
+    return parse(parser(doc, rounds))
+
+
+def parser(doc: str, rounds: int) -> argparse.ArgumentParser:
+    """With `--rounds` and `--json`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if optional:
-        parser.add_argument(optional, nargs="?")
     parser.add_argument(
         "--rounds", type=int, default=rounds, help=f"turns, of which the median counts; default: {rounds}"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments given; from here on torch computes on one thread."""
     torch.set_num_threads(1)
     return parser.parse_args()
 
@@ -66,6 +75,12 @@ def medians(competitors: dict[str, Callable[[], object]], rounds: int) -> dict[s
             if turn:
                 times[name].append(1e3 * (time.process_time() - began))
     return {name: statistics.median(measured) for name, measured in times.items()}
+
+
+def zipf(shape: tuple[int, ...], words: int) -> torch.Tensor:
+    """Ids from 3, after the special ones, to `words - 1`, as frequent as words are (Zipf-Mandelbrot), falling."""
+    shares = 1 / (torch.arange(words - 3) + 2.7)
+    return 3 + torch.multinomial(shares, math.prod(shape), replacement=True).view(shape)
 
 
 def machine() -> dict[str, str]:

@@ -8,11 +8,10 @@ encoding is the tokenizer itself. Both give the same numbers as ours, which is c
 """
 
 import itertools
-import random
 import sys
 
 import torch
-from compare import Row, arguments, medians, report
+from compare import Row, medians, parse, parser, report, zipf
 from torch.utils.data import DataLoader
 
 from rnn_hf.data.encoding import TEXTS_A_CALL, encode
@@ -25,20 +24,18 @@ LANES, SEQUENCE_LENGTH = 20, 70
 
 def zipf_texts(words: int = 2_000_000) -> list[str]:
     """Lines of 1 to 200 words out of 60,000."""
-    draw = random.Random(0)
-    vocabulary = [f"{'abcdefghijklmno'[i % 15]}{i:x}{'s' * (i % 3)}" for i in range(60_000)]
-    weights = list(itertools.accumulate(1 / rank for rank in range(1, 60_001)))
-    stream = iter(draw.choices(vocabulary, cum_weights=weights, k=words))
-    texts = []
-    while text := list(itertools.islice(stream, draw.randint(1, 200))):
-        texts.append(" ".join(text))
-    return texts
+    torch.manual_seed(0)
+    drawn = [f"{'abcdefghijklmno'[i % 15]}{i:x}{'s' * (i % 3)}" for i in zipf((words,), 60_003).tolist()]
+    cuts = torch.randint(1, 201, (words // 100,)).cumsum(0).tolist()
+    return [" ".join(drawn[start:end]) for start, end in itertools.pairwise([0, *cuts]) if start < words]
 
 
 def main() -> int:
-    options = arguments(__doc__, rounds=5, optional="FILE")
-    if options.FILE:
-        with open(options.FILE, encoding="utf-8") as file:
+    given = parser(__doc__, rounds=5)
+    given.add_argument("file", metavar="FILE", nargs="?")
+    options = parse(given)
+    if options.file:
+        with open(options.file, encoding="utf-8") as file:
             texts = file.read().splitlines()
     else:
         texts = zipf_texts()
