@@ -21,7 +21,7 @@ test-all: $(INSTALLED)  ## Run the tests, the slow ones too
 	$(PYTEST) -m ""
 
 bench: $(INSTALLED)  ## Compare the speed with its peers (10 minutes on a machine that does nothing else)
-	for benchmark in layer lengths head step phases curves; do $(BIN)/python benchmarks/$$benchmark.py || exit; done
+	for benchmark in layer lengths head step phases curves data; do $(BIN)/python benchmarks/$$benchmark.py || exit; done
 
 style: $(INSTALLED)  ## Check style and formatting
 	$(BIN)/ruff check .

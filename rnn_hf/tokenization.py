@@ -222,10 +222,10 @@ def _word_level(
     if normalizer is not None:
         tokenizer.normalizer = normalizer
     # Given the special tokens, the trainer would count `<unk>` in the text as a second entry and leave a hole at id 1.
-    everything = trainers.WordLevelTrainer(
-        vocab_size=2**31, min_frequency=min_frequency, special_tokens=[], show_progress=False
+    enough = trainers.WordLevelTrainer(
+        vocab_size=vocab_size or 2**31, min_frequency=min_frequency, special_tokens=[], show_progress=False
     )
-    tokenizer.train_from_iterator(_checked(texts), everything)
+    tokenizer.train_from_iterator(_checked(texts), enough)
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.get) if word not in SPECIAL_TOKENS]
     if not words:

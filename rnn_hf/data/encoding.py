@@ -34,6 +34,10 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
         self.tokenizer = tokenizer
         self.by_parts = reads_parts_alone(tokenizer)
+        if self.by_parts:
+            backend = tokenizer.backend_tokenizer
+            self.vocabulary = backend.get_vocab(with_added_tokens=False)
+            self.lowercase = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
         self._forget()
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -67,10 +71,15 @@ class Encoder:
     def _remember(self) -> None:
         """Tokenises the parts that were numbered last."""
         parts, self.numbers.new = self.numbers.new, []
-        # Many parts as one text, told apart by where each token begins. Only for ASCII, which normalisation changes
+        # A part of ASCII letters and digits alone is one token in all word tokenizers.
+        words = [part.lower() if self.lowercase else part for part in parts]
+        whole = [self.vocabulary.get(w) if p.isascii() and p.isalnum() else None for p, w in zip(parts, words, strict=False)]
+        single = [number for number, token in enumerate(whole) if token is not None]
+        # Many others as one text, told apart by where each token begins. Only for ASCII, which normalisation changes
         # character by character: elsewhere a token's place in the text is not certain.
-        plain = [number for number, part in enumerate(parts) if part.isascii()]
-        others = [number for number, part in enumerate(parts) if not part.isascii()]
+        several = [number for number, token in enumerate(whole) if token is None]
+        plain = [number for number in several if parts[number].isascii()]
+        others = [number for number in several if not parts[number].isascii()]
         joined, counts = [], []
         for start in range(0, len(plain), PARTS_A_TEXT):
             some = [parts[number] for number in plain[start : start + PARTS_A_TEXT]]
@@ -80,10 +89,11 @@ class Encoder:
             joined += encoded["input_ids"]
             counts.append((torch.bucketize(places, begins, right=True) - 1).bincount(minlength=len(some)))
         alone = self._tokenized([parts[number] for number in others])["input_ids"]
-        counts = torch.cat([*counts, torch.tensor([len(row) for row in alone], dtype=torch.long)])
-        order = torch.tensor(plain + others).argsort()  # back to the order of the numbers
+        counts = torch.cat([torch.ones(len(single)).long(), *counts, torch.tensor([len(row) for row in alone]).long()])
+        order = torch.tensor(single + plain + others).argsort()  # back to the order of the numbers
         self.starts.extend((len(self.ids) + (counts.cumsum(0) - counts)[order]).tolist())
         self.lengths.extend(counts[order].tolist())
+        self.ids.extend(whole[number] for number in single)
         self.ids.extend(chain.from_iterable(joined + alone))
         self.num_characters += sum(map(len, parts))
 
