@@ -69,7 +69,7 @@ class Source:
 
     Attributes:
         place: where they came from.
-        files: the local files among it; none for a set of the Hub.
+        files: the local files among it, if there are any.
         overlap: how many texts of a held-out split are training texts too, where it was counted.
         overlap_removed: how many training rows were dropped as held-out text.
         dropped: how many rows of a split were dropped for an empty text.
@@ -85,7 +85,7 @@ class Source:
     notices: list[str] = field(default_factory=list)
 
     def md5s(self) -> dict[str, str]:
-        """The md5 of each file; for a set of the Hub that of each split's rows."""
+        """The md5 of each file; where there is none, as for a set of the Hub, that of each split's rows."""
         if self.files:
             return {file.name: md5(file) for file in self.files}
         return {split: rows_md5(rows) for split, rows in self.splits.items()}
@@ -140,7 +140,7 @@ class DataSet:
         columns = [text_column] if label_column is None else [text_column, label_column]
         names, rows = self._first_present(reader, columns)
         if self.known.lines:
-            rows = ([line, *rest] for text, *rest in rows for line in str(text).removesuffix("\n").split("\n"))
+            rows = ([line, *rest] for text, *rest in rows for line in _lines(text))
         return checked_rows(reader.name, rows, names, row_kind, label_separator)
 
     def _first_present(self, reader: SplitReader, columns: list[str]) -> tuple[list[str], Iterator[Sequence[Any]]]:
@@ -355,6 +355,10 @@ def _chosen_splits(
             raise ValueError(f"{where} holds more than one file for {split}: {many}; keep one, or name it in splits")
         if found:
             chosen[split] = found[0]
+            if twin := next((other for other in chosen if other != split and chosen[other] is found[0]), None):
+                raise ValueError(
+                    f"{twin} and {split} are both {found[0].names[0]} of {where}: set one to null in splits"
+                )
     if required not in chosen:
         raise FileNotFoundError(
             f"{where} has no {required} split; it holds {_listed(held)}: name the one that is meant, splits.{required}"
@@ -408,6 +412,10 @@ def _not_found(dataset: str) -> FileNotFoundError:
         + (f"holds {_listed(beside)}" if path.parent.is_dir() else "does not exist")
         + (f"; RNN_HF_DATA={root} holds {_listed(held)}" if root else "")
     )
+
+
+def _lines(text: Any) -> list[Any]:
+    return text.removesuffix("\n").split("\n") if isinstance(text, str) else [text]
 
 
 def _all_hidden(rows: Rows | None) -> bool:

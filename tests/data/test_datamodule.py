@@ -125,9 +125,7 @@ def test_bad_arguments():
         assert f"{name} must be" in str(error.value)
     with pytest.raises(TypeError, match=r"ClassificationDataModule has no argument 'pth' \(did you mean 'path'\?\)"):
         ClassificationDataModule("x", pth="y")
-    with pytest.raises(
-        TypeError, match=r"LanguageModelingDataModule has no argument 'batchsize' \(did you mean 'batch"
-    ):
+    with pytest.raises(TypeError, match=r"LanguageModelingDataModule has no argument 'batchsize' \(did you mean"):
         LanguageModelingDataModule("x", batchsize=3)
 
 
