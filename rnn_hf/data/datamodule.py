@@ -181,7 +181,7 @@ class TextDataModule(LightningDataModule):
         splits = self.source.splits
         return {
             "dataset": self.dataset,
-            "place": self.source.place,
+            "place": "local files" if self.source.is_local else self.source.place,
             "files": self.source.md5s(),
             "splits": {split: self.split_facts(split) for split in splits},
             "baselines": self.baselines(),

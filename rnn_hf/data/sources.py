@@ -69,6 +69,7 @@ class Source:
 
     Attributes:
         place: where they came from.
+        is_local: whether `place` is a path, which belongs in no file that is shared.
         files: the local files among it, if there are any.
         overlap: how many texts of a held-out split are training texts too, where it was counted.
         overlap_removed: how many training rows were dropped as held-out text.
@@ -79,6 +80,7 @@ class Source:
     splits: dict[str, Rows]
     place: str
     files: list[Path]
+    is_local: bool = False
     overlap: dict[str, int] = field(default_factory=dict)
     overlap_removed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -107,6 +109,7 @@ class DataSet:
 
     Attributes:
         splits: "train", "validation" and "test", those that it has.
+        is_local: `place` is a path.
         is_file: it is one file that was named itself; any split of it is all its rows.
     """
 
@@ -114,6 +117,7 @@ class DataSet:
     place: str
     splits: dict[str, SplitReader]
     known: KnownSet = KnownSet()
+    is_local: bool = False
     is_file: bool = False
     overlap_removed: int = 0
 
@@ -178,7 +182,7 @@ def load_source(
     Raises what `find_data_set` and `readers.iter_rows` raise, and ValueError for a split without text.
     """
     found = find_data_set(dataset, path, splits)
-    source = Source({}, found.place, found.files, overlap_removed=found.overlap_removed)
+    source = Source({}, found.place, found.files, found.is_local, overlap_removed=found.overlap_removed)
     for split, reader in found.splits.items():
         try:
             rows = found.iter_rows(split, text_column, label_column, row_kind, label_separator)
@@ -283,7 +287,7 @@ def _one_file(dataset: str, file: Path, known: KnownSet, splits: Mapping[str, st
     if splits:
         raise ValueError(f"splits are parts of a folder or of a Hub data set, and {file} is a file; got {splits}")
     reader = SplitReader(str(file), [], lambda columns: read_columns(file, columns), file)
-    return DataSet(dataset, str(file), {"train": reader}, known, is_file=True)
+    return DataSet(dataset, str(file), {"train": reader}, known, is_local=True, is_file=True)
 
 
 def _folder(dataset: str, folder: Path, known: KnownSet, splits: Mapping[str, str | None], required: str) -> DataSet:
@@ -298,7 +302,7 @@ def _folder(dataset: str, folder: Path, known: KnownSet, splits: Mapping[str, st
     read = [reader.names[0] for reader in chosen.values()]
     left = [file.name for file in files if file.name not in read]
     place = f"{folder} ({', '.join(read)}" + (f"; not read: {_listed(left)})" if left else ")")
-    return DataSet(dataset, place, chosen, known)
+    return DataSet(dataset, place, chosen, known, is_local=True)
 
 
 def _hub_set(dataset: str, short: str, known: KnownSet, splits: Mapping[str, str | None], required: str) -> DataSet:
