@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from .models.config_checks import suggestion
+from .models.suggestion import suggestion
 
 _INSTALLED = Path(__file__).with_name("_recipes")  # inside the wheel
 ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "recipes"
@@ -48,6 +48,28 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not isinstance(recipe.get(section, {}), dict):
             raise ValueError(f"{path}: {section} must be a mapping; got {recipe[section]!r:.60}")
     return recipe
+
+
+def recipe_title(path: Path) -> str:
+    """The first line of the header, which says what the recipe is; empty where it has none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            return ""
+        if not line.startswith("# yaml-language-server:"):
+            return line.lstrip("# ").rstrip()
+    return ""
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`second` over `first`, key by key at any depth.
+
+    A mapping that names what it is, by `kind` or `class_path`, replaces the other whole: its options are no others'.
+    """
+    result = dict(first)
+    for name, value in second.items():
+        whole = not isinstance(value, dict) or not isinstance(first.get(name), dict) or {"kind", "class_path"} & {*value}
+        result[name] = value if whole else merged(first[name], value)
+    return result
 
 
 def run_name(name_or_path: str) -> str:

@@ -4,7 +4,6 @@ A configuration class states its rules in `field_rules`; `checked_config` runs t
 `PreTrainedModel` constructors run them again before anything is allocated.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -15,6 +14,8 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 from transformers.utils import logging
+
+from .suggestion import suggestion
 
 logger = logging.get_logger(__name__)
 
@@ -39,12 +40,6 @@ _TRANSFORMERS_KEYS = {
 }
 
 Rule = Callable[[Any], str | None]  # value -> what is allowed, or None where the value is
-
-
-def suggestion(value: object, allowed: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the allowed name nearest to `value`, or an empty string."""
-    near = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def one_of(*allowed: str) -> Rule:

@@ -18,7 +18,7 @@ from .conftest import write_workplace
 @pytest.mark.parametrize("name", ["lm", "classifier"])
 def test_the_run_folder_is_complete(workplace, name):
     run = workplace / "runs" / name
-    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv"}
+    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv", "curves.png"}
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
@@ -140,7 +140,7 @@ WRONG = [
     (["fit", "--config", "null.yaml"], "model must be a mapping; got None"),
     (["predict", "untokenised", "good film"], "holds no tokenizer.json"),
     (["fit", "--config", "typo.yaml"], "unknown key 'data.batchsize' in typo.yaml (did you mean 'data.batch_size'?)"),
-    (["fit", "lm.yaml"], "fit takes options only"),
+    (["fit", "lm.yaml"], "only options are taken, --name value; got 'lm.yaml'"),
     (["generate", "runs/lm", "--promt", "x"], "unknown argument '--promt' (did you mean '--prompt'?)"),
     (["generate", "runs/lm", "--prompt", ""], "is empty"),
     (["generate", "runs/lm", "--prompt", "zzz"], "only words that the tokenizer does not know"),
