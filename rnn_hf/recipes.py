@@ -67,7 +67,9 @@ def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """
     result = dict(first)
     for name, value in second.items():
-        whole = not isinstance(value, dict) or not isinstance(first.get(name), dict) or {"kind", "class_path"} & {*value}
+        whole = (
+            not isinstance(value, dict) or not isinstance(first.get(name), dict) or {"kind", "class_path"} & {*value}
+        )
         result[name] = value if whole else merged(first[name], value)
     return result
 

@@ -90,7 +90,9 @@ def expanded(options: list[tuple[str, str | None]]) -> list[tuple[str, str | Non
                 raise ValueError(f"--device must be one of {', '.join(DEVICES)}; got {value!r}{near}")
             result.append(("trainer.accelerator", value))
         elif name == "max_steps":
-            epochs = [] if any(other == "trainer.max_epochs" for other, _ in options) else [("trainer.max_epochs", "-1")]
+            epochs = (
+                [] if any(other == "trainer.max_epochs" for other, _ in options) else [("trainer.max_epochs", "-1")]
+            )
             result += [*epochs, ("trainer.max_steps", value)]
         elif name == "fast_dev_run":
             result.append(("trainer.fast_dev_run", value or "true"))

@@ -60,6 +60,7 @@ _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
     r"The number of training batches .* is smaller than the logging interval",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
 )
 
 
@@ -91,7 +92,7 @@ class FitCLI(LightningCLI):
         quiet_lightning()
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
-        args = [f"--config={json.dumps(functools.reduce(merged, recipes.values()))}"]
+        args = [f"--config={json.dumps(functools.reduce(merged, recipes.values(), {}))}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
@@ -159,7 +160,9 @@ class FitCLI(LightningCLI):
         here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
         if here.get(settings.accelerator) is False:
             devices = ", ".join(["cpu", *(name for name, available in here.items() if available)])
-            raise ValueError(f"device {settings.accelerator} is not on this machine, or not in its torch; here: {devices}")
+            raise ValueError(
+                f"device {settings.accelerator} is not on this machine, or not in its torch; here: {devices}"
+            )
 
     def instantiate_trainer(self, **kwargs):
         settings = self.config_init.trainer
@@ -216,7 +219,9 @@ class FitCLI(LightningCLI):
         self.train()
         if self.trainer.fast_dev_run:
             self.test()
-            print(f"fast_dev_run: {self.trainer.global_step} steps of training, and evaluation; nothing was written")
+            print(
+                f"fast_dev_run: training ({self.trainer.global_step} step) and evaluation went through; nothing was written"
+            )
             return
         if self.early_stop and self.early_stop.stopped:
             print(f"stopped early: {self.early_stop.reason}", file=sys.stderr, flush=True)

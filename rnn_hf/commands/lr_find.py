@@ -11,8 +11,8 @@ from .fit import command_line_options, read_request
 
 HELP = """usage: rnn-hf lr-find --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
 
-Trains for a few steps while the learning rate rises, and suggests one: half of that at which the loss was lowest, good
-as the highest of a one_cycle schedule. Writes lr_find.csv and lr_find.png; keeps no model.
+Trains for a few steps while the learning rate rises, and suggests the rate in the middle of the longest fall of the loss.
+Writes lr_find.csv and lr_find.png, which shows how far above it the loss still falls; keeps no model.
 
   --config RECIPE      a recipe's name, or the path of a YAML file
   --output_dir DIR     must be new or empty. Default: runs/RECIPE-lr-find, then runs/RECIPE-lr-find-2, ...
@@ -63,7 +63,9 @@ def run(argv: list[str]) -> None:
     draw_rates(finder.rates, finder.losses, finder.suggestion, cli.output_dir / "lr_find.png")
     print(f"wrote {cli.output_dir}/lr_find.png, lr_find.csv", file=sys.stderr)
     if finder.suggestion is None:
-        raise ValueError(f"no rate from {low:g} to {high:g} lowered the loss: give a lower --min_rate, and see lr_find.png")
+        raise ValueError(
+            f"no rate from {low:g} to {high:g} lowered the loss: give a lower --min_rate, and see lr_find.png"
+        )
     print(f"suggested: --model.learning_rate {finder.suggestion:.2g}")
 
 

@@ -53,7 +53,9 @@ def explain(message: str, recipes: dict[str, dict], options: Options, types: dic
     inside = re.search(r"Problem with given class_path '[\w.]*?(\w+)':\s*(.*?)(?:\n\s*- |\Z)", message, re.S)
     if inside:  # the class is known, an argument of it is wrong
         problem = re.sub(r'Parser key "([^"]+)":', r"\1:", " ".join(inside[2].split()))
-        problem = re.sub(r"Expected an? (?:<class '(?:\w+\.)*(\w+)'>|(\w+))\. Got value: (.*)", r"must be \1\2; got '\3'", problem)
+        problem = re.sub(
+            r"Expected an? (?:<class '(?:\w+\.)*(\w+)'>|(\w+))\. Got value: (.*)", r"must be \1\2; got '\3'", problem
+        )
         return f"{key[1]}: {inside[1]}: {problem.replace(': must', ' must')}"
     value = re.search(r"(?:Given|Got) value: (.*)", message)
     if not (key and value and key[1] in types):

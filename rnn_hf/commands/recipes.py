@@ -73,7 +73,9 @@ def list_recipes(words: str) -> None:
     lines = [f"{name:<{width}}  {recipe_title(find_recipe(name))}" for name in names]
     found = [line for line in lines if words.lower() in line.lower()]
     if not found:
-        raise ValueError(f"no recipe's name or title holds {words!r}{suggestion(words, names)}; `rnn-hf recipes ls` lists all")
+        raise ValueError(
+            f"no recipe's name or title holds {words!r}{suggestion(words, names)}; `rnn-hf recipes ls` lists all"
+        )
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a pipe gets whole lines
     print("\n".join(line[:columns] for line in found))
 
@@ -145,6 +147,7 @@ def _one_step(path: Path, recipe: dict[str, Any]) -> dict[str, Any]:
     from .lightning_cli import FitCLI
 
     options = {"fast_dev_run": "true", "accelerator": "cpu", "devices": "1", "strategy": "auto", "precision": "32-true"}
+    options["enable_progress_bar"] = "false"
     settings = [(f"trainer.{key}", value) for key, value in options.items()]
     cli = FitCLI(checked_task([recipe]), run_name(str(path)), {str(path): recipe}, settings)
     cli.train()

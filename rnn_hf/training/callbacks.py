@@ -159,7 +159,11 @@ class Progress(ProgressBar):
         if trainer.sanity_checking:
             return
         best = self.best.best is not None and self.best.best["step"] == trainer.global_step
-        values = (f"{name} {value:{',' if isinstance(value, int) else '.5g'}}" for name, value in module.metrics.items() if name.startswith("validation/"))
+        values = (
+            f"{name} {value:{',' if isinstance(value, int) else '.5g'}}"
+            for name, value in module.metrics.items()
+            if name.startswith("validation/")
+        )
         self._write(f"epoch {epoch_number(trainer)} | " + " | ".join(values) + (" | best" if best else ""), keep=True)
         if trainer.state.fn == "fit":
             self._restart_clock()

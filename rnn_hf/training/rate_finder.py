@@ -27,9 +27,9 @@ class RateFinder(L.Callback):
         self._average = 0.0
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        rate = self.low * (self.high / self.low) ** (trainer.global_step / (self.steps - 1))
+        self._rate = self.low * (self.high / self.low) ** (trainer.global_step / (self.steps - 1))
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if trainer.global_step == len(self.rates):  # gradients are accumulated
@@ -41,16 +41,23 @@ class RateFinder(L.Callback):
         if not math.isfinite(smoothed):
             trainer.should_stop = True
             return
-        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.rates.append(self._rate)
         self.losses.append(smoothed)
         if smoothed > GONE * self.losses[0]:
             trainer.should_stop = True
 
     @property
     def suggestion(self) -> float | None:
-        """Half the rate at which the smoothed loss was lowest: the highest rate for `one_cycle`.
+        """The rate in the middle of the longest fall of the loss; None if it never fell.
 
-        Half, because the average lags behind. None if the loss never fell below the first.
+        That is fastai's `valley`: the longest falling subsequence, and its middle on the logarithmic scale.
         """
-        lowest = min(range(len(self.losses)), key=self.losses.__getitem__, default=0)
-        return self.rates[lowest] / 2 if lowest else None
+        losses = self.losses
+        falls = [1] * len(losses)  # length of the longest falling subsequence that ends at each step
+        for i in range(len(losses)):
+            falls[i] += max((falls[j] for j in range(i) if losses[j] > losses[i]), default=0)
+        length = max(falls, default=0)
+        if length < 2:
+            return None
+        end = falls.index(length)
+        return self.rates[end - length // 2]
