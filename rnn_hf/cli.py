@@ -1,7 +1,8 @@
 """The `rnn-hf` command: picks the verb, imports its module only then, and turns bad input into one line.
 
-A verb is a file in `rnn_hf/commands/` with `run(argv)` (`lr_find.py` for `lr-find`). Exit codes: 0; 2 for bad input; 130 for Ctrl-C. Only bad input
-(`ValueError`, `OSError`) becomes one line on stderr; anything else is a bug and keeps its traceback.
+A verb is a file in `rnn_hf/commands/` with `run(argv)`; `lr-find` is `lr_find.py`. Exit codes: 0; 2 for bad input; 130
+for Ctrl-C. Only bad input (`ValueError`, `OSError`) becomes one line on stderr; anything else is a bug and keeps its
+traceback.
 """
 
 import importlib

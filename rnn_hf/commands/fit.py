@@ -36,7 +36,7 @@ checkpoints/last.ckpt, metrics.csv and curves.png.
 
 def run(argv: list[str]) -> None:
     options = command_line_options(argv)
-    if ("help", None) in options and not any(name == "config" for name, _ in options) or not options:
+    if (("help", None) in options and not any(name == "config" for name, _ in options)) or not options:
         print(HELP + "".join(f"  {name}\n" for name in recipe_names()), end="")
         return
     request = read_request(options, "fit")

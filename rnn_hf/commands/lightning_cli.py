@@ -6,7 +6,6 @@ before anything is computed, the run folder, and the Hugging Face folder with th
 
 import argparse
 import functools
-import json
 import logging
 import re
 import sys
@@ -15,6 +14,7 @@ import warnings
 from importlib.util import find_spec
 from typing import Literal
 
+import yaml
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
@@ -53,8 +53,8 @@ LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
-    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |Seed set to|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped"
-    r"|\s*Detected KeyboardInterrupt"
+    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |Seed set to|Loading `train_dataloader` to estimate"
+    r"|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
@@ -92,7 +92,7 @@ class FitCLI(LightningCLI):
         quiet_lightning()
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
-        args = [f"--config={json.dumps(functools.reduce(merged, recipes.values(), {}))}"]
+        args = [f"--config={yaml.safe_dump(functools.reduce(merged, recipes.values(), {}), sort_keys=False)}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
@@ -157,6 +157,8 @@ class FitCLI(LightningCLI):
         for name in ("max_epochs", "max_steps", "limit_train_batches"):
             if settings[name] == 0:
                 raise ValueError(f"trainer.{name} must be more than 0, or nothing is trained; got {settings[name]!r}")
+        if settings.logger not in (None, True) and self.config.logger != "csv":
+            raise ValueError(f"give logger ({self.config.logger}) or trainer.logger; got both")
         here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
         if here.get(settings.accelerator) is False:
             devices = ", ".join(["cpu", *(name for name, available in here.items() if available)])
@@ -219,9 +221,7 @@ class FitCLI(LightningCLI):
         self.train()
         if self.trainer.fast_dev_run:
             self.test()
-            print(
-                f"fast_dev_run: training ({self.trainer.global_step} step) and evaluation went through; nothing was written"
-            )
+            print("fast_dev_run: training and evaluation went through; nothing was written")
             return
         if self.early_stop and self.early_stop.stopped:
             print(f"stopped early: {self.early_stop.reason}", file=sys.stderr, flush=True)

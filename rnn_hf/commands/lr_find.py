@@ -11,8 +11,8 @@ from .fit import command_line_options, read_request
 
 HELP = """usage: rnn-hf lr-find --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
 
-Trains for a few steps while the learning rate rises, and suggests the rate in the middle of the longest fall of the loss.
-Writes lr_find.csv and lr_find.png, which shows how far above it the loss still falls; keeps no model.
+Trains for a few steps while the learning rate rises, and suggests the rate in the middle of the longest fall of the
+loss. Writes lr_find.csv and lr_find.png, which shows how far above it the loss still falls; keeps no model.
 
   --config RECIPE      a recipe's name, or the path of a YAML file
   --output_dir DIR     must be new or empty. Default: runs/RECIPE-lr-find, then runs/RECIPE-lr-find-2, ...

@@ -169,6 +169,10 @@ WRONG = [
         "a class is given as its name or as {class_path: NAME",
     ),
     (["fit", "--config", "lm.yaml", "--trainer.logger", "TensorBoardLogger"], "arguments are required: save_dir"),
+    (
+        ["fit", "--config", "lm.yaml", "--logger=wandb", "--trainer.logger=false"],
+        "give logger (wandb) or trainer.logger",
+    ),
     (["lr-find"], None),
     (["lr-find", "--config", "lm.yaml", "--min_rate", "0"], "--min_rate must be a number above 0; got '0'"),
     (["lr-find", "--config", "lm.yaml", "--min_rate", "1", "--max_rate", "0.1"], "--max_rate must be a number above 1"),

@@ -1,4 +1,4 @@
-"""`rnn-hf recipes`: listing and copying, validation of every recipe, the schema, and the wheel outside the repository."""
+"""`rnn-hf recipes`: listing, copying, validation of every recipe, the schema, and the wheel outside the repository."""
 
 import json
 import os
@@ -106,7 +106,7 @@ def test_every_recipe_runs(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_tiny_data_fits_every_shape(task, tmp_path, monkeypatch, rnn_hf):
-    """Renamed columns, a vocabulary for an adaptive head, more lanes than rows; nothing of the recipe's own is needed."""
+    """Renamed columns, a vocabulary for an adaptive head, more lanes than rows; nothing of the recipe's own."""
     monkeypatch.chdir(tmp_path)
     recipe = {
         "task": task,
