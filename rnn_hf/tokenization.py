@@ -158,23 +158,39 @@ def build_tokenizer(
 
     Raises ValueError that lists every wrong key, FileNotFoundError for a folder that is absent or holds no tokenizer.
     """
+    options = tokenizer_options(spec)
+    if "pretrained" in options:
+        return _load(options["pretrained"], padding_side)
+    kind = options.pop("kind")
+    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+
+
+def tokenizer_options(spec: str | dict[str, Any]) -> dict[str, Any]:
+    """`build_tokenizer`'s `spec` as a mapping with `kind` or `pretrained`, checked without a text.
+
+    Raises ValueError that lists every wrong key.
+    """
     if isinstance(spec, str):
         spec = {"kind": spec} if spec in KINDS or not Path(spec).is_dir() else {"pretrained": spec}
     if not isinstance(spec, dict) or ("kind" in spec) == ("pretrained" in spec):
         raise ValueError(
             f"tokenizer must be a kind ({', '.join(KINDS)}) or hold one of the keys kind, pretrained; got {spec!r}"
         )
-    options = dict(spec)
+    options = [key for key in spec if key not in ("kind", "pretrained")]
     if "pretrained" in spec:
-        pretrained = options.pop("pretrained")
         _refuse_unknown(options, [], "a pretrained tokenizer")
-        return _load(pretrained, padding_side)
-    kind = options.pop("kind")
+        return dict(spec)
+    kind = spec["kind"]
     if problem := one_of(*KINDS)(kind):
         raise ValueError(f"tokenizer must be an existing folder, {{'pretrained': HUB_ID}} or {problem}")
-    allowed = [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
-    _refuse_unknown(options, allowed, f"the {kind} tokenizer")
-    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+    _refuse_unknown(options, kind_options(kind), f"the {kind} tokenizer")
+    _check(**{name: spec[name] for name in kind_options(kind) if name in spec})
+    return dict(spec)
+
+
+def kind_options(kind: str) -> list[str]:
+    """The options of a kind of tokenizer, `padding_side` aside, which the task decides."""
+    return [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
 
 
 def _load(name: str, padding_side: str) -> PreTrainedTokenizerFast:
@@ -270,7 +286,7 @@ def _check(**options: Any) -> None:
         raise ValueError("; ".join(problems))
 
 
-def _refuse_unknown(options: dict[str, Any], allowed: list[str], what: str) -> None:
+def _refuse_unknown(options: Iterable[str], allowed: list[str], what: str) -> None:
     unknown = [f"{key!r}{suggestion(key, allowed)}" for key in options if key not in allowed]
     if unknown:
         choice = f"the options {', '.join(allowed)}" if allowed else "no options"
