@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
-from .sources import Rows, load_rows
+from .readers import Rows
+from .sources import load_rows
 
 IGNORED = -100  # the label that transformers' losses skip
 TEXTS_A_CALL = 2000  # enough to keep the tokenizer's threads busy, few enough to bound memory

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from ..models.config_checks import integer, number
 from .batches import EncodedTexts, LengthBucketSampler, label_ids, length_sorted
 from .datamodule import TextDataModule
-from .sources import Rows, hold_out
+from .readers import Rows
+from .splits import hold_out
 
 
 class ClassificationDataModule(TextDataModule):

@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from ..models.config_checks import Rule
 from ..tokenization import build_tokenizer
 from .batches import EncodedTexts, TokenStream, check_known
-from .sources import Rows, Source, load_source, md5, overlap
+from .readers import Rows
+from .sources import Source, load_source, md5
+from .splits import overlap
 
 
 class TextDataModule(LightningDataModule):

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from ..models.config_checks import boolean, integer, number
 from .batches import TokenStream, evaluation_length
 from .datamodule import TextDataModule
-from .sources import Rows, hold_out
+from .readers import Rows
+from .splits import hold_out
 
 
 class LanguageModelingDataModule(TextDataModule):

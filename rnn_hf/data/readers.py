@@ -1,0 +1,278 @@
+"""Files as rows: csv, tsv, json, jsonl, parquet and txt, one row at a time; every error names file, row and column.
+
+Notable:
+- Text formats are not read by `datasets.load_dataset`: its csv reader turns the text "NA" into a missing value and cuts
+  the first field off rows with one comma too many, without a word; its json reader names no row when it fails; and each
+  call sends a request to a server that counts downloads. Parquet is read by `datasets`.
+- Nothing is held but the row at hand (a json file that is one list excepted), and no line may be longer than
+  `LONGEST_LINE`, so that a file without line breaks is refused before it fills the memory.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..models.config_checks import one_of, require, suggestion
+
+LONGEST_LINE = 2**24  # characters of a line, a field or a json list; a tokenizer takes some 100 bytes for each
+ROW_KINDS = ("text", "multi_label", "tokens")
+
+
+@dataclass
+class Rows:
+    """One split. `name` is how errors call it; `labels` is None where none were asked for."""
+
+    name: str
+    texts: list[str]
+    labels: list[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Iterable[int]) -> "Rows":
+        """These rows, in this order."""
+        indices = list(indices)
+        labels = None if self.labels is None else [self.labels[i] for i in indices]
+        return Rows(self.name, [self.texts[i] for i in indices], labels)
+
+
+def iter_rows(
+    file: Path,
+    text_column: str = "text",
+    label_column: str | None = None,
+    row_kind: str = "text",
+    label_separator: str | None = None,
+) -> Iterator[tuple[Any, Any]]:
+    """(text, label) of each row of one file, read as they are asked for; the label is None without `label_column`.
+
+    Args:
+        row_kind: what a row's columns hold. "text": a string, and a label (a string or an integer, given as a string).
+            "multi_label": a string, and a list of labels, which may be empty. "tokens": a list of strings, not empty,
+            and a list of as many tags.
+        label_separator: for "multi_label": the label column holds strings, in which this separates the labels.
+
+    Raises ValueError for an unknown ending, a missing column, broken UTF-8, a malformed row, a value of another kind, a
+    line or text of more than `LONGEST_LINE` characters, with file and row (records counted from 1, without the header).
+    """
+    require(one_of(*ROW_KINDS), row_kind=row_kind)
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{file}: the file's ending must be one of {', '.join(READERS)}; got {file.suffix!r}")
+    columns = [text_column] if label_column is None else [text_column, label_column]
+    for number, values in enumerate(reader(file, columns), 1):
+        yield checked_row(f"{file} row {number}", columns, values, row_kind, label_separator)
+
+
+def read_rows(
+    file: Path,
+    text_column: str = "text",
+    label_column: str | None = None,
+    row_kind: str = "text",
+    label_separator: str | None = None,
+) -> Rows:
+    """All rows of one file. Raises what `iter_rows` raises, and ValueError for a file without rows or without text."""
+    return collected(str(file), iter_rows(file, text_column, label_column, row_kind, label_separator), label_column)
+
+
+def collected(name: str, rows: Iterable[tuple[Any, Any]], label_column: str | None) -> Rows:
+    """The (text, label) pairs as `Rows`; ValueError if there are none, or none with a text that is not empty."""
+    texts, labels = [], []
+    for text, label in rows:
+        texts.append(text)
+        labels.append(label)
+    if not texts:
+        raise ValueError(f"{name} holds no rows")
+    if not any(isinstance(text, list) or text.strip() for text in texts):
+        raise ValueError(f"{name} holds no text: all {len(texts)} rows are empty")
+    return Rows(name, texts, None if label_column is None else labels)
+
+
+def checked_row(
+    where: str, columns: Sequence[str], values: Sequence[Any], row_kind: str, label_separator: str | None
+) -> tuple[Any, Any]:
+    """The values of a row as (text, label) of its kind; ValueError naming place and column for a value that is none."""
+    text_place = f"{where}, column {columns[0]!r}"
+    label_place = f"{where}, column {columns[-1]!r}"
+    label = values[1] if len(columns) > 1 else None
+    if row_kind == "tokens":
+        text = _checked_list(values[0], text_place, _checked_text, "tokens")
+        if not text:
+            raise ValueError(f"{text_place} must hold at least one token")
+        if len(columns) > 1:
+            label = _checked_list(label, label_place, _checked_label, "tags")
+            if len(label) != len(text):
+                raise ValueError(f"{where} must have a tag for each token; got {len(text)} tokens, {len(label)} tags")
+        return text, label
+    text = _checked_text(values[0], text_place)
+    if len(columns) == 1:
+        return text, None
+    if row_kind == "text":
+        return text, _checked_label(label, label_place)
+    if label_separator is not None:
+        label = [part for part in _checked_text(label, label_place).split(label_separator) if part.strip()]
+    labels = _checked_list(label, label_place, _checked_label, "labels")
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"{label_place} must name each label once; got {labels}")
+    return text, labels
+
+
+def _read_txt(file: Path, columns: list[str]) -> Iterator[list[str]]:
+    _positions(file, ["text"], columns)
+    with _opened(file, newline=None) as lines:
+        for line in _lines(file, lines):
+            yield [line.rstrip("\n")]
+
+
+def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[str]]:
+    csv.field_size_limit(LONGEST_LINE)
+    with _opened(file, newline="") as lines:
+        rows = csv.reader(_lines(file, lines), **(dialect or {"strict": True}))
+        number, line = 0, 1
+        try:
+            header = next(rows, None)
+            if header is None:
+                raise ValueError(f"{file} is empty")
+            positions = _positions(file, header, columns)
+            line = rows.line_num + 1
+            for row in rows:
+                if row:  # a blank line is no row
+                    number += 1
+                    if len(row) != len(header):
+                        raise ValueError(
+                            f"{file} row {number} (line {line}) has {len(row)} fields, its header {len(header)}: "
+                            "put a field that holds the separator, a quote or a line break in double quotes"
+                        )
+                    yield [row[position] for position in positions]
+                line = rows.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{file} row {number + 1} (from line {line}): {error}; check its quotes") from error
+
+
+def _read_tsv(file: Path, columns: list[str]) -> Iterator[list[str]]:
+    # In tab-separated text a quote is a character: read as csv, one opening quote would swallow rows up to the next.
+    return _read_csv(file, columns, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
+    """A list of objects, or one object a line, whatever the ending."""
+    with _opened(file, newline=None) as lines:
+        is_list = lines.read(1024).lstrip().startswith("[")
+        lines.seek(0)
+        if is_list:
+            pieces = [(0, lines.read(LONGEST_LINE + 1))]
+            if len(pieces[0][1]) > LONGEST_LINE:
+                most = f"{LONGEST_LINE:,} characters"
+                raise ValueError(f"{file} holds one list of more than {most}: write one object a line (.jsonl)")
+        else:
+            pieces = ((n, line) for n, line in enumerate(_lines(file, lines)) if line.strip())
+        row = 0
+        for line, piece in pieces:
+            try:
+                decoded = json.loads(piece)
+            except json.JSONDecodeError as error:
+                where = f"line {line + error.lineno} column {error.colno}"
+                raise ValueError(f"{file} {where} is not JSON: {error.msg}") from error
+            for record in decoded if is_list else [decoded]:
+                row += 1
+                if not isinstance(record, dict):
+                    wanted = f"an object with the keys {', '.join(columns)}"
+                    raise ValueError(f"{file} row {row} must be {wanted}; got {str(record)[:60]!r}")
+                for column in columns:
+                    if column not in record:
+                        raise ValueError(f"{_missing(column, file, record)} in row {row}")
+                yield [record[column] for column in columns]
+
+
+def _read_parquet(file: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    from datasets import ClassLabel, IterableDataset
+
+    with open(file, "rb") as raw:
+        if raw.read(4) != b"PAR1" or raw.seek(-4, 2) < 8 or raw.read() != b"PAR1":
+            raise ValueError(f"{file} is not a whole Parquet file: it must start and end with PAR1")
+    rows = IterableDataset.from_parquet(str(file))
+    _positions(file, rows.column_names, columns)
+    for batch in rows.select_columns(columns).iter(batch_size=1000):
+        for column in columns:
+            if isinstance(feature := rows.features[column], ClassLabel):
+                batch[column] = [None if i is None else feature.int2str(i) for i in batch[column]]
+        yield from zip(*(batch[column] for column in columns), strict=True)
+
+
+READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+    ".parquet": _read_parquet,
+    ".txt": _read_txt,
+}
+
+
+@contextmanager
+def _opened(file: Path, newline: str | None) -> Iterator[TextIO]:
+    """The file as text; a byte that is not UTF-8 is reported with its line."""
+    try:
+        with open(file, encoding="utf-8-sig", newline=newline) as opened:
+            yield opened
+    except UnicodeDecodeError as error:
+        with open(file, "rb") as raw:
+            for number, line in enumerate(raw, 1):
+                try:
+                    line.decode()
+                except UnicodeDecodeError as bad:
+                    what = f"byte 0x{line[bad.start]:02x} at byte {bad.start + 1} is not UTF-8: save the file as UTF-8"
+                    raise ValueError(f"{file} line {number}: {what}") from error
+        raise
+
+
+def _lines(file: Path, lines: TextIO) -> Iterator[str]:
+    """The lines of an open file with their ends; ValueError for one that is longer than `LONGEST_LINE`."""
+    for number, line in enumerate(iter(partial(lines.readline, LONGEST_LINE + 1), ""), 1):
+        if len(line) > LONGEST_LINE:
+            raise ValueError(
+                f"{file} line {number} holds more than {LONGEST_LINE:,} characters: break it into lines, a text each"
+            )
+        yield line
+
+
+def _positions(file: Path, header: list[str], columns: list[str]) -> list[int]:
+    for column in columns:
+        if column not in header:
+            raise ValueError(_missing(column, file, header))
+    return [header.index(column) for column in columns]
+
+
+def _missing(column: str, file: Path, header: Iterable[str]) -> str:
+    names = [str(name)[:40] for name in header]
+    return f"no column {column!r} in {file}; columns: {', '.join(names)}{suggestion(column, names)}"
+
+
+def _checked_text(text: Any, where: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{where} must be a string; got {str(text)[:60]}")
+    if len(text) > LONGEST_LINE:
+        raise ValueError(f"{where} must hold at most {LONGEST_LINE:,} characters; got {len(text):,}: break it up")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
+        raise ValueError(f"{where} is not valid Unicode: {error.reason} at character {error.start + 1}") from error
+    return text
+
+
+def _checked_list(value: Any, where: str, checked: Callable[[Any, str], str], name: str) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where} must be a list of {name}; got {str(value)[:60]!r}")
+    return [checked(item, where) for item in value]
+
+
+def _checked_label(value: Any, where: str) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int) or not str(value).strip():
+        raise ValueError(f"{where} must be a label (a string or an integer); got {value!r}")
+    return str(value).strip()
