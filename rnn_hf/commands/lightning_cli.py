@@ -29,6 +29,7 @@ from ..data.language_modeling import LanguageModelingDataModule
 from ..models.config_checks import suggestion
 from ..training.callbacks import BestWeights, Progress
 from ..training.classification import ClassificationModule
+from ..training.classification_plots import draw_report
 from ..training.export import write_model_folder
 from ..training.language_modeling import LanguageModelingModule
 from ..training.pretrained import model_config
@@ -113,7 +114,8 @@ class FitCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.task == "classification":
-            parser.link_arguments("data.id2label", "model.id2label", apply_on="instantiate")
+            for name in ("id2label", "problem_type", "label_weights"):
+                parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
 
     def parse_arguments(self, parser, args):
         # jsonargparse takes `--trainer.max_epoch` for an abbreviation, and has no suggestions.
@@ -179,7 +181,7 @@ class FitCLI(LightningCLI):
 
     def _check_monitors(self, given: list) -> None:
         """Lightning finds a metric that is never reported only once an epoch has been trained."""
-        names = CLASSES[self.task][0].Evaluation.names
+        names = self.model.Evaluation.names
         evaluated, trained = [f"validation/{name}" for name in names], [f"train/{name}" for name in names[:2]]
         for callback in given:
             # at an epoch's end there may be no training metric: they are of every so many steps
@@ -199,7 +201,8 @@ class FitCLI(LightningCLI):
         """
         began = time.monotonic()
         parameters = self.model.model.num_parameters()
-        print(f"{self.task} -> {self.output_dir} | {parameters:,} parameters", file=sys.stderr, flush=True)
+        for line in [*self.datamodule.summary(), f"{self.task} -> {self.output_dir} | {parameters:,} parameters"]:
+            print(line, file=sys.stderr, flush=True)
         try:
             self.trainer.fit(self.model, self.datamodule)
         except SystemExit as error:
@@ -212,13 +215,14 @@ class FitCLI(LightningCLI):
         if self.best.evaluated_step != steps:  # trainer.max_steps may end a run within an epoch
             self.trainer.validate(self.model, self.datamodule, verbose=False)
         self.best.restore(self.model)
-        best = self.best.best or {"metrics": {}, "step": steps, "epoch": epochs}
-        self.model.metrics = dict(best["metrics"])
+        best = self.best.best or {"metrics": {}, "reports": {}, "step": steps, "epoch": epochs}
+        self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
         if self.datamodule.has_test:
             self.trainer.test(self.model, self.datamodule, verbose=False)
         report = {
             "task": self.task,
             "metrics": self.model.metrics,
+            "reports": self.model.reports,
             "monitor": self.model.monitor[0],
             "best_step": best["step"],
             "best_epoch": best["epoch"],
@@ -235,6 +239,8 @@ class FitCLI(LightningCLI):
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
+            for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
+                draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             print(f"wrote {folder}")
 
 

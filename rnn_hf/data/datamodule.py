@@ -24,6 +24,8 @@ class TextDataModule(LightningDataModule):
 
     rules: dict[str, Rule]  # what each argument may be
     label_column: str | None = None
+    label_separator: str | None = None
+    row_kind = "text"  # one of `readers.ROW_KINDS`
     padding_side = "right"
 
     def __init__(self, **arguments: Any):
@@ -52,6 +54,10 @@ class TextDataModule(LightningDataModule):
         """Counts of a split."""
         raise NotImplementedError
 
+    def summary(self) -> list[str]:
+        """What a run says about its data before it trains, in lines."""
+        return []
+
     def baselines(self) -> dict[str, float]:
         """What the simplest system fitted on the training split reaches on validation and test, by metric name."""
         raise NotImplementedError
@@ -63,7 +69,8 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def source(self) -> Source:
         """The rows of each split: train, validation and, where the data set has one, test."""
-        source = load_source(self.dataset, self.text_column, self.label_column)
+        columns = (self.text_column, self.label_column)
+        source = load_source(self.dataset, *columns, self.row_kind, self.label_separator)
         train = source.splits["train"]
         if "validation" not in source.splits:
             train, validation = self.split_validation(train, max(1, round(self.validation_fraction * len(train))))

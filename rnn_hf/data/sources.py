@@ -27,9 +27,16 @@ class Source:
     overlap_removed: int = 0
 
 
-def load_source(dataset: str, text_column: str = "text", label_column: str | None = None) -> Source:
+def load_source(
+    dataset: str,
+    text_column: str = "text",
+    label_column: str | None = None,
+    row_kind: str = "text",
+    label_separator: str | None = None,
+) -> Source:
     """All splits of `dataset`: a packaged name, a file (its rows are "train") or a folder.
 
+    `row_kind` and `label_separator` are those of `readers.iter_rows`.
     A packaged name wins over a folder of that name; write `./rotten_tomatoes` for the folder.
 
     Raises FileNotFoundError for a data set that is not there, ValueError for a file that cannot be read as rows.
@@ -37,11 +44,19 @@ def load_source(dataset: str, text_column: str = "text", label_column: str | Non
     if dataset in PACKAGED:
         return PACKAGED[dataset]()
     files = _split_files(dataset)
-    splits = {split: read_rows(file, text_column, label_column) for split, file in files.items()}
+    kind = (row_kind, label_separator)
+    splits = {split: read_rows(file, text_column, label_column, *kind) for split, file in files.items()}
     return Source(splits, list(files.values()))
 
 
-def load_rows(dataset: str, split: str, text_column: str = "text", label_column: str | None = None) -> Rows:
+def load_rows(
+    dataset: str,
+    split: str,
+    text_column: str = "text",
+    label_column: str | None = None,
+    row_kind: str = "text",
+    label_separator: str | None = None,
+) -> Rows:
     """One split of a packaged set or folder, or all rows of a file. Errors as in `load_source`."""
     if split not in SPLIT_NAMES:
         raise ValueError(
@@ -49,7 +64,8 @@ def load_rows(dataset: str, split: str, text_column: str = "text", label_column:
         )
     if dataset in PACKAGED:
         return PACKAGED[dataset]().splits[split]
-    return read_rows(_split_files(dataset, split)[split], text_column, label_column)
+    file = _split_files(dataset, split)[split]
+    return read_rows(file, text_column, label_column, row_kind, label_separator)
 
 
 def md5(file: Path) -> str:

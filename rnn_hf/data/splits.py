@@ -24,8 +24,14 @@ def overlap(rows: Rows, held_out: Iterable[Rows]) -> list[int]:
 
 
 def hold_out(rows: Rows, count: int) -> tuple[Rows, Rows]:
-    """(the rows that stay, about `count` rows held out): each label in its share, and never all rows of a label."""
+    """(the rows that stay, about `count` rows held out): each label in its share, and never all rows of a label.
+
+    A row with several labels counts for the rarest of them.
+    """
     labels = rows.labels or [""] * len(rows)
+    if isinstance(labels[0], list):
+        frequency = Counter(label for row in labels for label in row)
+        labels = [min(row, key=lambda label: (frequency[label], label), default="") for row in labels]
     quota = {label: min(max(1, round(count * n / len(rows))), n - 1) for label, n in Counter(labels).items()}
     chosen = set()
     for i in sorted(range(len(rows)), key=lambda i: hashlib.md5(rows.texts[i].encode()).digest()):

@@ -48,6 +48,7 @@ class TextModule(L.LightningModule):
         self.schedule, self.warmup_share = schedule, warmup_share
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
+        self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
 
     @property
     def logs_now(self) -> bool:
