@@ -16,7 +16,7 @@ from ..data.batches import labelled_batches, stream_batches
 from ..training.classification_metrics import EVALUATIONS
 from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
-from .common import Parser, architecture, model_folder, open_model
+from .common import Parser, architecture, model_folder, open_model, require_labels
 
 WIDEST_MATRIX = 12  # labels; of more, the commonest mistakes are listed
 MISTAKES = 20
@@ -41,9 +41,8 @@ def run(argv: list[str]) -> None:
     model, tokenizer = open_model(arguments.folder, "ForSequenceClassification" if is_classifier else "ForCausalLM")
     columns = {"text_column": arguments.text_column, "split": arguments.split}
     if is_classifier:
+        require_labels(model, arguments.folder, "evaluate")
         problem = model.config.problem_type or "single_label_classification"
-        if problem not in EVALUATIONS:
-            raise ValueError(f"evaluate is for classifiers; {arguments.folder!r} is for {problem}")
         columns["label_column"] = arguments.label_column
         if problem.startswith("multi"):
             columns |= {"row_kind": "multi_label", "label_separator": arguments.label_separator}

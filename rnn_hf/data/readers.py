@@ -128,7 +128,8 @@ def _read_txt(file: Path, columns: list[str]) -> Iterator[list[str]]:
             yield [line.rstrip("\n")]
 
 
-def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[str]]:
+def csv_rows(file: Path, **dialect: Any) -> Iterator[list[str]]:
+    """The header, then each row; blank lines are none. A row of another length than the header is an error."""
     csv.field_size_limit(LONGEST_LINE)
     with _opened(file, newline="") as lines:
         rows = csv.reader(_lines(file, lines), **(dialect or {"strict": True}))
@@ -137,29 +138,39 @@ def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[s
             header = next(rows, None)
             if header is None:
                 raise ValueError(f"{file} is empty")
-            positions = _positions(file, header, columns)
+            yield header
             line = rows.line_num + 1
             for row in rows:
-                if row:  # a blank line is no row
+                if row:
                     number += 1
                     if len(row) != len(header):
                         raise ValueError(
                             f"{file} row {number} (line {line}) has {len(row)} fields, its header {len(header)}: "
                             "put a field that holds the separator, a quote or a line break in double quotes"
                         )
-                    yield [row[position] for position in positions]
+                    yield row
                 line = rows.line_num + 1
         except csv.Error as error:
             raise ValueError(f"{file} row {number + 1} (from line {line}): {error}; check its quotes") from error
 
 
+# In tab-separated text a quote is a character: read as csv, one opening quote would swallow rows up to the next.
+TSV = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+
+
+def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[str]]:
+    rows = csv_rows(file, **dialect)
+    positions = _positions(file, next(rows), columns)
+    for row in rows:
+        yield [row[position] for position in positions]
+
+
 def _read_tsv(file: Path, columns: list[str]) -> Iterator[list[str]]:
-    # In tab-separated text a quote is a character: read as csv, one opening quote would swallow rows up to the next.
-    return _read_csv(file, columns, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return _read_csv(file, columns, **TSV)
 
 
-def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
-    """A list of objects, or one object a line, whatever the ending."""
+def json_records(file: Path, wanted: str = "an object") -> Iterator[dict[str, Any]]:
+    """The objects of a list of them, or one a line, whatever the ending; errors ask for what is `wanted`."""
     with _opened(file, newline=None) as lines:
         is_list = lines.read(1024).lstrip().startswith("[")
         lines.seek(0)
@@ -180,12 +191,16 @@ def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
             for record in decoded if is_list else [decoded]:
                 row += 1
                 if not isinstance(record, dict):
-                    wanted = f"an object with the keys {', '.join(columns)}"
                     raise ValueError(f"{file} row {row} must be {wanted}; got {str(record)[:60]!r}")
-                for column in columns:
-                    if column not in record:
-                        raise ValueError(f"{_missing(column, file, record)} in row {row}")
-                yield [record[column] for column in columns]
+                yield record
+
+
+def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
+    for row, record in enumerate(json_records(file, f"an object with the keys {', '.join(columns)}"), 1):
+        for column in columns:
+            if column not in record:
+                raise ValueError(f"{_missing(column, file, record)} in row {row}")
+        yield [record[column] for column in columns]
 
 
 def _read_parquet(file: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
