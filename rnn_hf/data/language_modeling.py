@@ -13,14 +13,14 @@ from ..models.config_checks import boolean, integer, number
 from .batches import TokenStream, evaluation_length
 from .datamodule import TextDataModule
 from .readers import Rows
-from .splits import hold_out
+from .splits import hold_out, hold_out_end
 
 
 class LanguageModelingDataModule(TextDataModule):
     """Batches of `input_ids` and `shift_labels`, int64 `[lanes, time]` (`batches.TokenStream`).
 
     Args:
-        dataset: movie_reviews, rotten_tomatoes, a file, or a folder with train.*, validation.*, test.*.
+        dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`).
         text_column: the column of the text; "text" in a .txt file, where each line is a text.
         tokenizer: what `tokenization.build_tokenizer` takes; None is "word".
         batch_size: lanes in training.
@@ -30,11 +30,13 @@ class LanguageModelingDataModule(TextDataModule):
             a missing validation split from everywhere instead of from the end.
         validation_fraction: share of the training texts held out where there is no validation split.
         seed: of the permutation.
+        reading: `path`, `splits`, `test_fraction`, `remove_overlap`, `empty_text`, as in `TextDataModule`.
 
     Raises ValueError that lists every argument out of range.
     """
 
     padding_side = "left"  # for generation
+    least_overlap_words = 10  # headings and short lines recur in any running text
     rules = {
         "batch_size": integer(1),
         "sequence_length": integer(1),
@@ -55,6 +57,7 @@ class LanguageModelingDataModule(TextDataModule):
         shuffle_texts: bool = False,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **reading: Any,
     ):
         super().__init__(
             dataset=dataset,
@@ -66,13 +69,14 @@ class LanguageModelingDataModule(TextDataModule):
             shuffle_texts=shuffle_texts,
             validation_fraction=validation_fraction,
             seed=seed,
+            **reading,
         )
 
     def split_validation(self, train: Rows, count: int) -> tuple[Rows, Rows]:
-        """The last texts, or any where they do not continue each other."""
+        """The texts that end the training text, or any where they do not continue each other."""
         if self.shuffle_texts:
             return hold_out(train, count)
-        return train.take(range(len(train) - count)), train.take(range(len(train) - count, len(train)))
+        return hold_out_end(train, count / len(train))
 
     def encode_split(self, split: str) -> TokenStream:
         """A split as a stream; ValueError if the training text is too short for `batch_size` lanes."""

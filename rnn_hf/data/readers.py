@@ -12,7 +12,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,15 +21,30 @@ from ..models.config_checks import one_of, require, suggestion
 
 LONGEST_LINE = 2**24  # characters of a line, a field or a json list; a tokenizer takes some 100 bytes for each
 ROW_KINDS = ("text", "multi_label", "tokens")
+EMPTY_TEXT = ("keep", "drop", "error")
 
 
 @dataclass
 class Rows:
-    """One split. `name` is how errors call it; `labels` is None where none were asked for."""
+    """One split.
+
+    Attributes:
+        name: how errors call it.
+        texts: strings; lists of tokens for tagging.
+        labels: strings; lists of labels (multi-label) or of tags (tagging); None where none were asked for.
+        numbers: where each row stood in what it was read from, counted from 1; by default 1, 2, 3, ...
+        dropped: how many rows with an empty text were left out.
+    """
 
     name: str
-    texts: list[str]
-    labels: list[str] | None = None
+    texts: list[Any]
+    labels: list[Any] | None = None
+    numbers: Sequence[int] | None = field(default=None, compare=False)
+    dropped: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.numbers is None:
+            self.numbers = range(1, len(self.texts) + 1)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -38,7 +53,21 @@ class Rows:
         """These rows, in this order."""
         indices = list(indices)
         labels = None if self.labels is None else [self.labels[i] for i in indices]
-        return Rows(self.name, [self.texts[i] for i in indices], labels)
+        numbers = [self.numbers[i] for i in indices]
+        return Rows(self.name, [self.texts[i] for i in indices], labels, numbers)
+
+
+class MissingColumn(ValueError):
+    """A column that is not among `columns`."""
+
+    def __init__(self, column: str, place: str, columns: Iterable[str]):
+        self.column, self.columns = column, [str(name) for name in columns]
+        names = ", ".join(name[:40] for name in self.columns)
+        super().__init__(f"no column {column!r} in {place}; columns: {names}{suggestion(column, self.columns)}")
+
+
+class MissingLabel(ValueError):
+    """A row whose label is not given: null, or -1 for the ClassLabel of `datasets`."""
 
 
 def iter_rows(
@@ -59,13 +88,8 @@ def iter_rows(
     Raises ValueError for an unknown ending, a missing column, broken UTF-8, a malformed row, a value of another kind, a
     line or text of more than `LONGEST_LINE` characters, with file and row (records counted from 1, without the header).
     """
-    require(one_of(*ROW_KINDS), row_kind=row_kind)
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise ValueError(f"{file}: the file's ending must be one of {', '.join(READERS)}; got {file.suffix!r}")
     columns = [text_column] if label_column is None else [text_column, label_column]
-    for number, values in enumerate(reader(file, columns), 1):
-        yield checked_row(f"{file} row {number}", columns, values, row_kind, label_separator)
+    return checked_rows(str(file), read_columns(file, columns), columns, row_kind, label_separator)
 
 
 def read_rows(
@@ -79,23 +103,54 @@ def read_rows(
     return collected(str(file), iter_rows(file, text_column, label_column, row_kind, label_separator), label_column)
 
 
-def collected(name: str, rows: Iterable[tuple[Any, Any]], label_column: str | None) -> Rows:
-    """The (text, label) pairs as `Rows`; ValueError if there are none, or none with a text that is not empty."""
-    texts, labels = [], []
-    for text, label in rows:
+def read_columns(file: Path, columns: list[str]) -> Iterator[Sequence[Any]]:
+    """The values of these columns in each row of one file, as the file gives them."""
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{file}: the file's ending must be one of {', '.join(READERS)}; got {file.suffix!r}")
+    return reader(file, columns)
+
+
+def collected(name: str, rows: Iterable[tuple[Any, Any]], label_column: str | None, empty_text: str = "keep") -> Rows:
+    """The (text, label) pairs as `Rows`.
+
+    Args:
+        empty_text: what becomes of a text that is empty or white space: "keep", "drop" or "error".
+
+    Raises ValueError for no rows, for rows without any text, and under "error" for the first empty text.
+    """
+    require(one_of(*EMPTY_TEXT), empty_text=empty_text)
+    texts, labels, numbers = [], [], []
+    number = 0
+    for number, (text, label) in enumerate(rows, 1):
+        if empty_text != "keep" and not (isinstance(text, list) or text.strip()):
+            if empty_text == "error":
+                raise ValueError(
+                    f"{name} row {number} has an empty text: fill it in, or set empty_text to keep or drop"
+                )
+            continue
         texts.append(text)
         labels.append(label)
-    if not texts:
+        numbers.append(number)
+    if not number:
         raise ValueError(f"{name} holds no rows")
     if not any(isinstance(text, list) or text.strip() for text in texts):
-        raise ValueError(f"{name} holds no text: all {len(texts)} rows are empty")
-    return Rows(name, texts, None if label_column is None else labels)
+        raise ValueError(f"{name} holds no text: all {number} rows are empty")
+    return Rows(name, texts, None if label_column is None else labels, numbers, number - len(texts))
 
 
-def checked_row(
+def checked_rows(
+    name: str, rows: Iterable[Sequence[Any]], columns: Sequence[str], row_kind: str, label_separator: str | None
+) -> Iterator[tuple[Any, Any]]:
+    """(text, label) of each row of values; arguments and errors as in `iter_rows`, `name` is how errors call them."""
+    require(one_of(*ROW_KINDS), row_kind=row_kind)
+    for number, values in enumerate(rows, 1):
+        yield _checked_row(f"{name} row {number}", columns, values, row_kind, label_separator)
+
+
+def _checked_row(
     where: str, columns: Sequence[str], values: Sequence[Any], row_kind: str, label_separator: str | None
 ) -> tuple[Any, Any]:
-    """The values of a row as (text, label) of its kind; ValueError naming place and column for a value that is none."""
     text_place = f"{where}, column {columns[0]!r}"
     label_place = f"{where}, column {columns[-1]!r}"
     label = values[1] if len(columns) > 1 else None
@@ -199,23 +254,43 @@ def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
     for row, record in enumerate(json_records(file, f"an object with the keys {', '.join(columns)}"), 1):
         for column in columns:
             if column not in record:
-                raise ValueError(f"{_missing(column, file, record)} in row {row}")
+                raise MissingColumn(column, f"{file} row {row}", record)
         yield [record[column] for column in columns]
 
 
 def _read_parquet(file: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-    from datasets import ClassLabel, IterableDataset
+    from datasets import IterableDataset
 
     with open(file, "rb") as raw:
         if raw.read(4) != b"PAR1" or raw.seek(-4, 2) < 8 or raw.read() != b"PAR1":
             raise ValueError(f"{file} is not a whole Parquet file: it must start and end with PAR1")
-    rows = IterableDataset.from_parquet(str(file))
-    _positions(file, rows.column_names, columns)
-    for batch in rows.select_columns(columns).iter(batch_size=1000):
-        for column in columns:
-            if isinstance(feature := rows.features[column], ClassLabel):
-                batch[column] = [None if i is None else feature.int2str(i) for i in batch[column]]
-        yield from zip(*(batch[column] for column in columns), strict=True)
+    yield from dataset_columns(str(file), IterableDataset.from_parquet(str(file)), columns)
+
+
+def dataset_columns(name: str, dataset: Any, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    """The values of these columns in each row of a `datasets.Dataset` or `IterableDataset` called `name`.
+
+    The numbers of a ClassLabel, one a row or a list a row, become its names, and None where they name none (-1).
+    """
+    for column in columns:
+        if column not in dataset.column_names:
+            raise MissingColumn(column, name, dataset.column_names)
+    names = {column: _class_names(dataset.features[column]) for column in columns}
+
+    def named(column: str, value: Any) -> Any:
+        if (known := names[column]) is None or value is None:
+            return value
+        if isinstance(value, list):
+            return [named(column, item) for item in value]
+        return known[value] if 0 <= value < len(known) else None
+
+    for batch in dataset.select_columns(columns).iter(batch_size=1000):
+        yield from zip(*([named(column, value) for value in batch[column]] for column in columns), strict=True)
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """The names of a ClassLabel, or of a list's ClassLabel; None for any other feature."""
+    return getattr(getattr(feature, "feature", feature), "names", None)
 
 
 READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
@@ -258,13 +333,8 @@ def _lines(file: Path, lines: TextIO) -> Iterator[str]:
 def _positions(file: Path, header: list[str], columns: list[str]) -> list[int]:
     for column in columns:
         if column not in header:
-            raise ValueError(_missing(column, file, header))
+            raise MissingColumn(column, str(file), header)
     return [header.index(column) for column in columns]
-
-
-def _missing(column: str, file: Path, header: Iterable[str]) -> str:
-    names = [str(name)[:40] for name in header]
-    return f"no column {column!r} in {file}; columns: {', '.join(names)}{suggestion(column, names)}"
 
 
 def _checked_text(text: Any, where: str) -> str:
@@ -286,6 +356,8 @@ def _checked_list(value: Any, where: str, checked: Callable[[Any, str], str], na
 
 
 def _checked_label(value: Any, where: str) -> str:
+    if value is None:
+        raise MissingLabel(f"{where} must be a label (a string or an integer); got none")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int) or not str(value).strip():

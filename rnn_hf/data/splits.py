@@ -1,4 +1,4 @@
-"""What is held out of a split, and what two splits share.
+"""What is held out of a split, and which texts two splits share.
 
 Notable: rows are held out as a function of the texts alone (md5 order), so no seed, library or Python version changes
 it. Two texts are equal if their letters and digits are (`normal_form`).
@@ -7,35 +7,70 @@ it. Two texts are equal if their letters and digits are (`normal_form`).
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
 
 from .readers import Rows
 
-
-def normal_form(text: str) -> str:
-    """The letters and digits of `text`, lower-cased."""
-    return re.sub(r"[\W_]+", "", text.lower())
+# the same in a quarter of the time for text without other characters
+ASCII_FORM = {i: ord(chr(i).lower()) if chr(i).isalnum() else None for i in range(128)}
 
 
-def overlap(rows: Rows, held_out: Iterable[Rows]) -> list[int]:
-    """The rows whose text equals, in normal form, a text of `held_out`; texts without letters or digits never do."""
-    seen = {normal_form(text) for other in held_out for text in other.texts} - {""}
-    return [i for i, text in enumerate(rows.texts) if normal_form(text) in seen] if seen else []
+def normal_form(text: str | list[str]) -> str:
+    """The letters and digits of a text, or of a list of tokens, lower-cased."""
+    text = as_string(text)
+    return text.translate(ASCII_FORM) if text.isascii() else re.sub(r"[\W_]+", "", text.lower())
+
+
+def overlap(train: Rows, held_out: Mapping[str, Rows], least_words: int = 1) -> tuple[list[int], dict[str, int]]:
+    """(the training rows whose text is held out, how many texts of each held-out split are training texts).
+
+    Texts are compared in normal form. Those without letters or digits, or of fewer than `least_words` words, are left
+    out: short lines such as headings recur in any running text.
+    """
+
+    def compared(text: str | list[str]) -> str:
+        words = text if isinstance(text, list) else text.split()
+        return normal_form(text) if len(words) >= least_words else ""
+
+    forms = {split: [compared(text) for text in rows.texts] for split, rows in held_out.items()}
+    wanted = {form for split in forms.values() for form in split} - {""}
+    found, repeated = set(), []
+    for index, text in enumerate(train.texts if wanted else ()):
+        if (form := compared(text)) in wanted:
+            found.add(form)
+            repeated.append(index)
+    return repeated, {split: sum(form in found for form in of_split) for split, of_split in forms.items()}
 
 
 def hold_out(rows: Rows, count: int) -> tuple[Rows, Rows]:
     """(the rows that stay, about `count` rows held out): each label in its share, and never all rows of a label.
 
-    A row with several labels counts for the rarest of them.
+    Only single labels are held to their share: rows of several labels or tags are drawn from all alike.
     """
-    labels = rows.labels or [""] * len(rows)
-    if isinstance(labels[0], list):
-        frequency = Counter(label for row in labels for label in row)
-        labels = [min(row, key=lambda label: (frequency[label], label), default="") for row in labels]
+    single = rows.labels is not None and not isinstance(rows.labels[0], list)
+    labels = rows.labels if single else [""] * len(rows)
     quota = {label: min(max(1, round(count * n / len(rows))), n - 1) for label, n in Counter(labels).items()}
     chosen = set()
-    for i in sorted(range(len(rows)), key=lambda i: hashlib.md5(rows.texts[i].encode()).digest()):
+    for i in sorted(range(len(rows)), key=lambda i: hashlib.md5(as_string(rows.texts[i]).encode()).digest()):
         if quota[labels[i]]:
             quota[labels[i]] -= 1
             chosen.add(i)
     return rows.take(i for i in range(len(rows)) if i not in chosen), rows.take(sorted(chosen))
+
+
+def hold_out_end(rows: Rows, share: float) -> tuple[Rows, Rows]:
+    """(the rows that stay, the last rows, which hold `share` of the characters, line breaks counted, or just less).
+
+    For texts that continue each other: cut between two rows, at least one on each side where there are two.
+    """
+    ends = list(accumulate(len(text) + 1 for text in rows.texts))
+    stay = sum(end < (1 - share) * ends[-1] for end in ends) + 1
+    stay = max(1, min(stay, len(rows) - 1))
+    return rows.take(range(stay)), rows.take(range(stay, len(rows)))
+
+
+def as_string(text: Any) -> str:
+    """A text, or a list of tokens joined by spaces."""
+    return " ".join(text) if isinstance(text, list) else text

@@ -21,6 +21,12 @@ def write_csv(path, texts, labels):
         writer.writerows(zip(texts, labels, strict=True))
 
 
+@pytest.fixture(autouse=True)
+def no_stand_ins(monkeypatch):
+    """A RNN_HF_DATA of whoever runs the tests changes nothing."""
+    monkeypatch.delenv("RNN_HF_DATA", raising=False)
+
+
 @pytest.fixture
 def labelled(tmp_path):
     """A folder of three splits, labels "no" and "yes"."""
