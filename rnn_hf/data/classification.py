@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from ..models.config_checks import boolean, integer, number, one_of
 from .batches import EncodedTexts, LengthBucketSampler, length_sorted
 from .datamodule import TextDataModule
-from .labels import check_class_weights, class_weights, label_names, label_tensor
+from .labels import check_class_weights, class_weights, label_names, label_tensor, rarest_labels
 from .readers import Rows
 from .splits import hold_out
 
@@ -124,8 +124,8 @@ class ClassificationDataModule(TextDataModule):
         return tokenizer
 
     def split_validation(self, train: Rows, count: int) -> tuple[Rows, Rows]:
-        """Each label in its share (`splits.hold_out`)."""
-        return hold_out(train, count)
+        """Each label in its share; a row with several counts for the rarest."""
+        return hold_out(train, count, rarest_labels(train) if self.multi_label else None)
 
     def encode_split(self, split: str) -> EncodedTexts:
         """A split as token ids and label ids; ValueError for a label that the training split lacks."""

@@ -3,6 +3,7 @@
 A row's label is a string (single-label) or a list of strings, which may be empty (multi-label); see `readers`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,6 +50,12 @@ def label_tensor(rows: Rows, label2id: Mapping[str, int]) -> Tensor:
     for i, row in enumerate(rows.labels):
         has[i, [label2id[label] for label in row]] = True
     return has
+
+
+def rarest_labels(rows: Rows) -> list[str]:
+    """Of the labels of each row the one that the fewest rows have; "" for a row without."""
+    frequency = Counter(label for row in rows.labels for label in row)
+    return [min(row, key=lambda label: (frequency[label], label), default="") for row in rows.labels]
 
 
 def check_class_weights(value: Any) -> str | None:

@@ -9,7 +9,6 @@ from rnn_hf.data.batches import LengthBucketSampler
 from rnn_hf.data.classification import ClassificationDataModule
 from rnn_hf.data.labels import class_weights, label_names, label_tensor
 from rnn_hf.data.readers import Rows
-from rnn_hf.data.splits import hold_out
 
 from .conftest import sentences, write_csv
 
@@ -118,7 +117,8 @@ def test_several_labels_from_lists_and_from_strings(tmp_path):
 
 def test_held_out_rows_with_several_labels_hold_the_rare_ones_too():
     labels = [["common", "rare"] if i % 50 == 0 else ["common"] if i % 3 else [] for i in range(1000)]
-    stays, held_out = hold_out(rows(labels), 100)
+    data = ClassificationDataModule("unread", multi_label=True)
+    stays, held_out = data.split_validation(rows(labels), 100)
     assert len(held_out) == pytest.approx(100, abs=2)
     assert sum("rare" in row for row in held_out.labels) == 2
     assert sum("rare" in row for row in stays.labels) == 18
