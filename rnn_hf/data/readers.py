@@ -170,6 +170,8 @@ def _checked_row(
         return text, _checked_label(label, label_place)
     if label_separator is not None:
         label = [part for part in _checked_text(label, label_place).split(label_separator) if part.strip()]
+    elif isinstance(label, str):
+        raise ValueError(f"{label_place} must be a list of labels; got {label[:60]!r}: label_separator splits a string")
     labels = _checked_list(label, label_place, _checked_label, "labels")
     if len(set(labels)) < len(labels):
         raise ValueError(f"{label_place} must name each label once; got {labels}")
