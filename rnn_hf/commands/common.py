@@ -134,7 +134,7 @@ def open_model(name: str, ending: str):
 
 def require_labels(model, name: str, verb: str) -> None:
     """Raises ValueError for a model that gives numbers instead of labels."""
-    if model.config.problem_type == "regression" or model.config.num_labels == 1:
+    if model.config.problem_type == "regression" or (model.config.num_labels == 1 and not model.config.problem_type):
         raise ValueError(f"{verb} is for models that give labels; {name!r} gives a number (regression)")
 
 

@@ -23,9 +23,10 @@ def label_names(rows: Rows) -> dict[int, str]:
     """
     several = isinstance(rows.labels[0], list)
     labels = {label for row in rows.labels for label in row} if several else set(rows.labels)
-    if len(labels) < (1 if several else 2):
-        held = "no row has any" if several else f"all {len(rows)} rows have {rows.labels[0]!r}"
-        raise ValueError(f"{rows.name} must have at least {1 if several else 2} labels; {held}")
+    if several and not labels:
+        raise ValueError(f"{rows.name} must have labels; no row has any")
+    if not several and len(labels) < 2:
+        raise ValueError(f"{rows.name} must have at least 2 labels; all {len(rows)} rows have {rows.labels[0]!r}")
     try:
         return dict(enumerate(sorted(labels, key=int)))
     except ValueError:
