@@ -46,6 +46,7 @@ def train_word_tokenizer(
     lowercase: bool = False,
     split: str = "words",
     padding_side: str = "right",
+    extra_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """The most frequent words of `texts`; every other word is `<unk>`.
 
@@ -58,6 +59,9 @@ def train_word_tokenizer(
             before punctuation again, so the text is readable but not restored. "whitespace" is for text that is
             tokenised already (Penn Treebank, WikiText): decoding gives each token after a single space.
         padding_side: "right" for classification, "left" for generation.
+        extra_words: join the vocabulary behind the words of `texts`, in this order, as far as `vocab_size` lets them:
+            words that have a pre-trained vector. Where case counts and all of them are in lower case, each joins
+            capitalised too. In a recipe, the file of vectors.
 
     Raises ValueError for a value outside these, for an item that is not a string, and for texts without a word.
     """
@@ -79,6 +83,7 @@ def train_word_tokenizer(
         texts, pre_tokenizer, vocab_size, min_frequency, normalizer + [normalizers.Lowercase()] * lowercase
     )
     tokenizer.decoder = decoders.Sequence(joining + closing)
+    _extend(tokenizer, extra_words, vocab_size, both_cases=not lowercase)
     return _wrap(tokenizer, padding_side)
 
 
@@ -206,6 +211,24 @@ def _word_level(
     tokens = (SPECIAL_TOKENS + words)[:vocab_size]
     tokenizer.model = models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<unk>")
     return tokenizer
+
+
+def _extend(tokenizer: Tokenizer, words: Iterable[str], vocab_size: int | None, both_cases: bool) -> None:
+    """Adds those of `words` that the tokenizer leaves whole, up to `vocab_size` tokens in all."""
+    if isinstance(words, str):
+        raise ValueError(f"extra_words must be an iterable of words, or in a recipe a file of vectors; got {words!r}")
+    words = list(words)
+    if both_cases and not any(word != word.lower() for word in words):
+        words = [form for word in words for form in (word, word.capitalize())]
+    vocabulary = tokenizer.get_vocab()
+    for word in words:
+        if vocab_size is not None and len(vocabulary) >= vocab_size:
+            break
+        if tokenizer.normalizer is not None:
+            word = tokenizer.normalizer.normalize_str(word)
+        if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            vocabulary.setdefault(word, len(vocabulary))
+    tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
 
 
 def _wrap(tokenizer: Tokenizer, padding_side: str) -> PreTrainedTokenizerFast:

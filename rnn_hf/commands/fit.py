@@ -7,7 +7,7 @@ Here stands what needs no Lightning, so that it answers at once: help, the recip
 from ..models.config_checks import suggestion
 from ..recipes import find_recipe, read_recipe, recipe_names, run_name
 
-TASKS = ("language_modeling", "classification")
+TASKS = ("language_modeling", "classification", "tagging")
 
 HELP = """usage: rnn-hf fit --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
 

@@ -26,6 +26,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
+from ..data.tagging import TaggingDataModule
+from ..embeddings import find_word_vectors
 from ..models.config_checks import suggestion
 from ..training.callbacks import BestWeights, Progress
 from ..training.classification import ClassificationModule
@@ -33,11 +35,13 @@ from ..training.classification_plots import draw_report
 from ..training.export import write_model_folder
 from ..training.language_modeling import LanguageModelingModule
 from ..training.pretrained import model_config
+from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
     "classification": (ClassificationModule, ClassificationDataModule),
+    "tagging": (TaggingModule, TaggingDataModule),
 }
 
 TRAINER_DEFAULTS = {
@@ -116,6 +120,8 @@ class FitCLI(LightningCLI):
         if self.task == "classification":
             for name in ("id2label", "problem_type", "label_weights"):
                 parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        if self.task == "tagging":
+            parser.link_arguments("data.id2label", "model.id2label", apply_on="instantiate")
 
     def parse_arguments(self, parser, args):
         # jsonargparse takes `--trainer.max_epoch` for an abbreviation, and has no suggestions.
@@ -159,6 +165,8 @@ class FitCLI(LightningCLI):
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": model.pretrained}
         model_config(model.config, model.pretrained)
+        if model.word_vectors is not None:
+            find_word_vectors(model.word_vectors)  # before some seconds of reading the data
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
 
@@ -201,7 +209,9 @@ class FitCLI(LightningCLI):
         """
         began = time.monotonic()
         parameters = self.model.model.num_parameters()
-        for line in [*self.datamodule.summary(), f"{self.task} -> {self.output_dir} | {parameters:,} parameters"]:
+        self.model.count_covered_tokens(self.datamodule.train_dataloader())
+        said = [*self.datamodule.summary(), *self.model.summary()]
+        for line in [*said, f"{self.task} -> {self.output_dir} | {parameters:,} parameters"]:
             print(line, file=sys.stderr, flush=True)
         try:
             self.trainer.fit(self.model, self.datamodule)
@@ -234,6 +244,8 @@ class FitCLI(LightningCLI):
             "wall_seconds": round(time.monotonic() - began, 2),
             "data": self.datamodule.facts(),
         }
+        if self.model.word_vector_facts is not None:
+            report["word_vectors"] = self.model.word_vector_facts
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)

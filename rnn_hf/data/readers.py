@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..models.config_checks import one_of, require, suggestion
+from . import conll
 
 LONGEST_LINE = 2**24  # characters of a line, a field or a json list; a tokenizer takes some 100 bytes for each
 ROW_KINDS = ("text", "multi_label", "tokens")
@@ -330,6 +331,14 @@ def _lines(file: Path, lines: TextIO) -> Iterator[str]:
                 f"{file} line {number} holds more than {LONGEST_LINE:,} characters: break it into lines, a text each"
             )
         yield line
+
+
+def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
+    with _opened(file, newline=None) as lines:
+        yield from conll.sentences(file, _lines(file, lines), columns)
+
+
+READERS |= dict.fromkeys(conll.ENDINGS, _read_conll)
 
 
 def _positions(file: Path, header: list[str], columns: list[str]) -> list[int]:
