@@ -8,6 +8,7 @@ Notable:
 - Nothing is cut off: `model_max_length` is not for taggers.
 """
 
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,14 @@ from .readers import Rows
 from .sources import load_rows
 from .tag_schemes import find_scheme, iob2
 
+SENTENCES_A_BATCH = 64
+TOKENS_A_BATCH = 2**16  # so that of very long sentences few are read at once
 SENTENCES_A_CALL = 2000  # enough to keep the tokenizer's threads busy, few enough to bound memory
+
+# leading punctuation, the word, a possessive, trailing punctuation; initials ("U.S.") keep their last full stop
+_CHUNK = re.compile(r"([\W_]*)((?:[^\W\d_]\.){2,}(?!\w)|(?:.*?[^\W_])??)('s|\u2019s)?([\W_]*)", re.DOTALL)
+_CLITIC = re.compile(r"['\u2019](s|re|ve|ll|d|m)", re.IGNORECASE)
+_PUNCTUATION = re.compile(r"(.)\1*", re.DOTALL)
 
 
 @dataclass
@@ -173,11 +181,26 @@ def tagged_batches(
     return length_sorted(encoded, batch_size)
 
 
+def split_words(text: str) -> list[str]:
+    """The words of a text: what stands between spaces, without the punctuation at either end, which stands alone.
+
+    Text that is split already stays as it is, but for punctuation at a word's ends. "U.S.", "doesn't" and what is all
+    punctuation are one word; the possessive 's is its own, as in the Penn Treebank and Universal Dependencies.
+    """
+    words = []
+    for chunk in text.split():
+        before, core, possessive, after = _CHUNK.fullmatch(chunk).groups()
+        if not core or _CLITIC.fullmatch(chunk):
+            words.append(chunk)
+        else:
+            words += [match[0] for match in _PUNCTUATION.finditer(before)]
+            words += [core, possessive] if possessive else [core]
+            words += [match[0] for match in _PUNCTUATION.finditer(after)]
+    return words
+
+
 def tag_sentences(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    sentences: Sequence[Sequence[str]],
-    batch_size: int = 64,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, sentences: Sequence[Sequence[str]]
 ) -> list[tuple[list[str], list[float]]]:
     """(the likeliest tag of each word, its probability) for each sentence, in the order given.
 
@@ -191,7 +214,11 @@ def tag_sentences(
         return []
     encoded = TaggedSentences(sentences, tokenizer)
     tagged: list = [None] * len(sentences)
-    for rows in encoded.lengths.argsort(stable=True, descending=True).split(batch_size):
+    order, start = encoded.lengths.argsort(stable=True, descending=True), 0
+    while start < len(order):
+        size = max(1, min(SENTENCES_A_BATCH, TOKENS_A_BATCH // int(encoded.lengths[order[start]])))
+        rows = order[start : start + size]
+        start += size
         batch = {key: value.to(model.device) for key, value in encoded[rows].items()}
         is_word = batch.pop("labels") != IGNORED
         with torch.inference_mode():
