@@ -15,8 +15,6 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..models.config_checks import suggestion
-
 ENDINGS = (".conll", ".conllu", ".iob", ".iob2", ".bio")
 LONGEST_SENTENCE = 10_000  # words; beyond, the blank lines are taken to be missing
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -25,8 +23,8 @@ CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "dep
 def sentences(file: Path, lines: Iterable[str], columns: Iterable[str]) -> Iterator[list[list[str]]]:
     """For each sentence, the list of each of `columns`.
 
-    Raises ValueError naming file and line for a word that lacks a column, a column that does not exist, and a sentence
-    that does not begin where the one before it ends.
+    Raises ValueError naming file and line for a word that lacks a column and for a sentence that does not end,
+    `readers.MissingColumn` for a column that does not exist.
     """
     columns, is_conllu = list(columns), file.suffix.lower() == ".conllu"
     places, sentence = None, []
@@ -109,5 +107,7 @@ def _place(file: Path, name: str, width: int, is_conllu: bool) -> int:
     else:
         places = {"tokens": 0, "tags": width - 1} | {str(i + 1): i for i in range(width)}
     if name.lower() not in places:
-        raise ValueError(f"no column {name!r} in {file}; columns: {', '.join(places)}{suggestion(name, places)}")
+        from .readers import MissingColumn  # which imports this module
+
+        raise MissingColumn(name, str(file), places)
     return places[name.lower()]

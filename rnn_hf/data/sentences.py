@@ -143,7 +143,7 @@ def tag_ids(rows: Rows, label2id: Mapping[str, int]) -> list[list[int]]:
 
     Raises ValueError naming file, row and word of the first tag that `label2id` lacks, and the allowed ones.
     """
-    for number, (words, tags) in enumerate(zip(rows.texts, rows.labels, strict=True), 1):
+    for number, words, tags in zip(rows.numbers, rows.texts, rows.labels, strict=True):
         for word, tag in zip(words, tags, strict=True):
             if tag not in label2id:
                 near = suggestion(tag, label2id)

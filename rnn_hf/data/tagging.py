@@ -26,8 +26,8 @@ class TaggingDataModule(TextDataModule):
     """Batches of `input_ids`, `attention_mask` and `labels`, int64 `[batch, time]` (`sentences.TaggedSentences`).
 
     Args:
-        dataset: a file, or a folder with train.*, validation.*, test.*: json, jsonl or parquet with a list of words and
-            one of tags a row, or CoNLL (`conll`).
+        dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`). Files
+            are json, jsonl or parquet, with a list of words and one of tags a row, or CoNLL (`conll`).
         text_column: the column of the words.
         label_column: the column of the tags, strings or integers. In CoNLL files "tags" is the universal part of speech
             (.conllu) or the last column.
@@ -36,6 +36,7 @@ class TaggingDataModule(TextDataModule):
         batch_size: sentences in a batch.
         validation_fraction: share of the training sentences held out where there is no validation split.
         seed: of the order of the training batches.
+        reading: `path`, `splits`, `test_fraction`, `remove_overlap`, as in `TextDataModule`.
 
     Raises ValueError that lists every argument out of range.
     """
@@ -56,6 +57,7 @@ class TaggingDataModule(TextDataModule):
         batch_size: int = 32,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        **reading: Any,
     ):
         super().__init__(
             dataset=dataset,
@@ -65,6 +67,7 @@ class TaggingDataModule(TextDataModule):
             batch_size=batch_size,
             validation_fraction=validation_fraction,
             seed=seed,
+            **reading,
         )
 
     @cached_property
