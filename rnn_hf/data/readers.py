@@ -296,6 +296,11 @@ def _class_names(feature: Any) -> list[str] | None:
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
+def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
+    with _opened(file, newline=None) as lines:
+        yield from conll.sentences(file, _lines(file, lines), columns)
+
+
 READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
@@ -303,6 +308,7 @@ READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".jsonl": _read_json,
     ".parquet": _read_parquet,
     ".txt": _read_txt,
+    **dict.fromkeys(conll.ENDINGS, _read_conll),
 }
 
 
@@ -331,14 +337,6 @@ def _lines(file: Path, lines: TextIO) -> Iterator[str]:
                 f"{file} line {number} holds more than {LONGEST_LINE:,} characters: break it into lines, a text each"
             )
         yield line
-
-
-def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
-    with _opened(file, newline=None) as lines:
-        yield from conll.sentences(file, _lines(file, lines), columns)
-
-
-READERS |= dict.fromkeys(conll.ENDINGS, _read_conll)
 
 
 def _positions(file: Path, header: list[str], columns: list[str]) -> list[int]:

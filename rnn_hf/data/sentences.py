@@ -29,9 +29,11 @@ SENTENCES_A_BATCH = 64
 TOKENS_A_BATCH = 2**16  # so that of very long sentences few are read at once
 SENTENCES_A_CALL = 2000  # enough to keep the tokenizer's threads busy, few enough to bound memory
 
-# leading punctuation, the word, a possessive, trailing punctuation; initials ("U.S.") keep their last full stop
-_CHUNK = re.compile(r"([\W_]*)((?:[^\W\d_]\.){2,}(?!\w)|(?:.*?[^\W_])??)('s|\u2019s)?([\W_]*)", re.DOTALL)
-_CLITIC = re.compile(r"['\u2019](s|re|ve|ll|d|m)", re.IGNORECASE)
+# leading punctuation, the word, a clitic, trailing punctuation; initials ("U.S.") keep their last full stop
+_CLITIC = re.compile(r"['\u2019](?:s|re|ve|ll|d|m)|n['\u2019]t", re.IGNORECASE)
+_CHUNK = re.compile(
+    rf"([\W_]*)((?:[^\W\d_]\.){{2,}}(?!\w)|(?:.*?[^\W_])??)({_CLITIC.pattern})?([\W_]*)", re.DOTALL | re.IGNORECASE
+)
 _PUNCTUATION = re.compile(r"(.)\1*", re.DOTALL)
 
 
@@ -184,17 +186,17 @@ def tagged_batches(
 def split_words(text: str) -> list[str]:
     """The words of a text: what stands between spaces, without the punctuation at either end, which stands alone.
 
-    Text that is split already stays as it is, but for punctuation at a word's ends. "U.S.", "doesn't" and what is all
-    punctuation are one word; the possessive 's is its own, as in the Penn Treebank and Universal Dependencies.
+    English clitics are words of their own ("does n't", "dog 's"), as in the Penn Treebank and Universal Dependencies.
+    "U.S." and what is all punctuation are one word. Text that is split in this way already stays as it is.
     """
     words = []
     for chunk in text.split():
-        before, core, possessive, after = _CHUNK.fullmatch(chunk).groups()
+        before, core, clitic, after = _CHUNK.fullmatch(chunk).groups()
         if not core or _CLITIC.fullmatch(chunk):
             words.append(chunk)
         else:
             words += [match[0] for match in _PUNCTUATION.finditer(before)]
-            words += [core, possessive] if possessive else [core]
+            words += [core, clitic] if clitic else [core]
             words += [match[0] for match in _PUNCTUATION.finditer(after)]
     return words
 

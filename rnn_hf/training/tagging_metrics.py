@@ -96,11 +96,11 @@ class SpanEvaluation(TaggingEvaluation):
         return {**super().compute(), **whole, "spans": int(true)}
 
     def report(self, id2label: dict[int, str]) -> dict[str, Any]:
-        """As in `TaggingEvaluation`, and `spans`: the same table as `labels`, of the types of spans."""
+        """As in `TaggingEvaluation`, and `span_types`: the same table as `labels`, of whole spans."""
         counts = self._counts()
         kinds = dict(enumerate(sorted(counts[1] | counts[2])))
         columns = (torch.tensor([count[kind] for kind in kinds.values()], dtype=torch.int64) for count in counts)
-        return {"spans": label_table(kinds, *columns), **super().report(id2label)}
+        return {"span_types": label_table(kinds, *columns), **super().report(id2label)}
 
     def _counts(self) -> tuple[Counter, Counter, Counter]:
         """By type: spans that are right, predicted, true."""

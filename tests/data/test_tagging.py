@@ -180,6 +180,7 @@ def test_bad_input(entities):
     write_jsonl(entities / "validation.jsonl", [([], [])])
     with pytest.raises(ValueError, match=r"validation\.jsonl row 1, column 'tokens' must hold at least one token"):
         TaggingDataModule(str(entities)).val_dataloader()
+    write_jsonl(entities / "validation.jsonl", rows)
     write_jsonl(entities / "train.jsonl", [(["a", "b"], ["X", "X"])])
     with pytest.raises(ValueError, match=r"train\.jsonl must have at least 2 tags; all its words have 'X'"):
         _ = TaggingDataModule(str(entities)).id2label
@@ -191,9 +192,11 @@ def test_bad_input(entities):
     ("text", "words"),
     [
         ('Dr. Smith\'s dog doesn\'t bark (in the U.S.), "ok"?',
-         ["Dr", ".", "Smith", "'s", "dog", "doesn't", "bark", "(", "in", "the", "U.S.", ")", ",", '"', "ok", '"', "?"]),
+         ["Dr", ".", "Smith", "'s", "dog", "does", "n't", "bark", "(", "in", "the", "U.S.", ")", ",", '"', "ok", '"', "?"]),
         ("do n't 's ... :-) $ 5 %", ["do", "n't", "'s", "...", ":-)", "$", "5", "%"]),  # split already
         ("at 5% ($3), http://a.b/c?d=1.", ["at", "5", "%", "(", "$", "3", ")", ",", "http://a.b/c?d=1", "."]),
+        ("We're sure she'll say 'no', can't you? rock'n'roll", ["We", "'re", "sure", "she", "'ll", "say", "'", "no", "'", ",",
+         "ca", "n't", "you", "?", "rock'n'roll"]),
         ("  \n", []),
     ],
 )  # fmt: skip
