@@ -18,10 +18,17 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from .models.config_checks import boolean, integer, one_of, require, suggestion
+from .models.config_checks import boolean, described, integer, one_of, require, suggestion
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<eos>"]
 BYTES = pre_tokenizers.ByteLevel.alphabet()  # the 256 characters that stand for bytes
+
+
+@described(type="string")
+def _words(value: Any) -> str | None:
+    given = isinstance(value, Iterable) and not isinstance(value, bytes) and value != ""
+    return None if given else f"an iterable of words, or in a recipe a file of word vectors; got {value!r}"
+
 
 RULES = {
     "vocab_size": integer(len(SPECIAL_TOKENS) + 1, optional=True),
@@ -29,6 +36,7 @@ RULES = {
     "lowercase": boolean,
     "split": one_of("words", "whitespace"),
     "padding_side": one_of("right", "left"),
+    "extra_words": _words,
 }
 
 # "don't" is one word; the possessive 's is its own, which frees 3 % of a 20,000-word review vocabulary.
@@ -153,23 +161,39 @@ def build_tokenizer(
 
     Raises ValueError that lists every wrong key, FileNotFoundError for a folder that is absent or holds no tokenizer.
     """
+    options = tokenizer_options(spec)
+    if "pretrained" in options:
+        return _load(options["pretrained"], padding_side)
+    kind = options.pop("kind")
+    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+
+
+def tokenizer_options(spec: str | dict[str, Any]) -> dict[str, Any]:
+    """`build_tokenizer`'s `spec` as a mapping with `kind` or `pretrained`, checked without a text.
+
+    Raises ValueError that lists every wrong key.
+    """
     if isinstance(spec, str):
         spec = {"kind": spec} if spec in KINDS or not Path(spec).is_dir() else {"pretrained": spec}
     if not isinstance(spec, dict) or ("kind" in spec) == ("pretrained" in spec):
         raise ValueError(
             f"tokenizer must be a kind ({', '.join(KINDS)}) or hold one of the keys kind, pretrained; got {spec!r}"
         )
-    options = dict(spec)
+    options = [key for key in spec if key not in ("kind", "pretrained")]
     if "pretrained" in spec:
-        pretrained = options.pop("pretrained")
         _refuse_unknown(options, [], "a pretrained tokenizer")
-        return _load(pretrained, padding_side)
-    kind = options.pop("kind")
+        return dict(spec)
+    kind = spec["kind"]
     if problem := one_of(*KINDS)(kind):
         raise ValueError(f"tokenizer must be an existing folder, {{'pretrained': HUB_ID}} or {problem}")
-    allowed = [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
-    _refuse_unknown(options, allowed, f"the {kind} tokenizer")
-    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+    _refuse_unknown(options, kind_options(kind), f"the {kind} tokenizer")
+    _check(**{name: spec[name] for name in kind_options(kind) if name in spec})
+    return dict(spec)
+
+
+def kind_options(kind: str) -> list[str]:
+    """The options of a kind of tokenizer, `padding_side` aside, which the task decides."""
+    return [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
 
 
 def _load(name: str, padding_side: str) -> PreTrainedTokenizerFast:
@@ -216,7 +240,7 @@ def _word_level(
 def _extend(tokenizer: Tokenizer, words: Iterable[str], vocab_size: int | None, both_cases: bool) -> None:
     """Adds those of `words` that the tokenizer leaves whole, up to `vocab_size` tokens in all."""
     if isinstance(words, str):
-        raise ValueError(f"extra_words must be an iterable of words, or in a recipe a file of vectors; got {words!r}")
+        raise ValueError(f"extra_words must be an iterable of words; got the string {words!r}")
     words = list(words)
     if both_cases and not any(word != word.lower() for word in words):
         words = [form for word in words for form in (word, word.capitalize())]
@@ -266,7 +290,7 @@ def _check(**options: Any) -> None:
         raise ValueError("; ".join(problems))
 
 
-def _refuse_unknown(options: dict[str, Any], allowed: list[str], what: str) -> None:
+def _refuse_unknown(options: Iterable[str], allowed: list[str], what: str) -> None:
     unknown = [f"{key!r}{suggestion(key, allowed)}" for key in options if key not in allowed]
     if unknown:
         choice = f"the options {', '.join(allowed)}" if allowed else "no options"

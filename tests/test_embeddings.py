@@ -180,5 +180,5 @@ def test_extra_words_join_the_vocabulary(write):
     assert sorted(few.get_vocab(), key=few.get_vocab().get) == ["<pad>", "<unk>", "<eos>", "of", "paris", "the", "rome"]
     cased = train_word_tokenizer(["the"], extra_words=["Paris", "rome"])
     assert "Rome" not in cased.get_vocab()
-    with pytest.raises(ValueError, match=r"extra_words must be an iterable of words, .* got 'glove'"):
+    with pytest.raises(ValueError, match=r"extra_words must be an iterable of words; got the string 'glove'"):
         train_word_tokenizer(["the"], extra_words="glove")

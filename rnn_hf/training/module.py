@@ -137,6 +137,14 @@ class TextModule(L.LightningModule):
         """Whether this training step reports: `self.log` at every step costs as much as a small model's step."""
         return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
 
+    @property
+    def patience_counts(self) -> bool:
+        """Whether an evaluation without improvement may end the run: under `one_cycle` not in its first half.
+
+        There the rate is high, and what it hides still comes as it falls.
+        """
+        return self.schedule != "one_cycle" or self.global_step >= self.planned_steps / 2
+
     def configure_optimizers(self):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
@@ -152,7 +160,7 @@ class TextModule(L.LightningModule):
         if self.schedule == "step_decay":
             schedule = LambdaLR(optimizer, lambda done: self.decay_factor ** max(0, done + 1 - self.decay_after_epoch))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
-        steps = self.trainer.estimated_stepping_batches
+        steps = self.planned_steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             if self.schedule == "one_cycle":
                 raise ValueError("model.schedule one_cycle needs trainer.max_epochs or trainer.max_steps")
