@@ -66,7 +66,7 @@ def build_model(
             if (config or {}).get("embedding_size", width) != width:
                 raise ValueError(
                     f"model.config.embedding_size is {config['embedding_size']!r}, but the vectors of "
-                    f"{vectors.facts['file']} have {width} numbers: leave it out"
+                    f"{vectors.facts['file']} have {width} numbers: leave it out, or give {width}"
                 )
             decided["embedding_size"] = width
         model = auto_class.from_config(model_config(config, **decided))
