@@ -18,10 +18,17 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from .models.config_checks import boolean, integer, one_of, require, suggestion
+from .models.config_checks import boolean, described, integer, one_of, require, suggestion
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<eos>"]
 BYTES = pre_tokenizers.ByteLevel.alphabet()  # the 256 characters that stand for bytes
+
+
+@described(type="string")
+def _words(value: Any) -> str | None:
+    given = isinstance(value, Iterable) and not isinstance(value, bytes) and value != ""
+    return None if given else f"an iterable of words, or in a recipe a file of word vectors; got {value!r}"
+
 
 RULES = {
     "vocab_size": integer(len(SPECIAL_TOKENS) + 1, optional=True),
@@ -29,6 +36,7 @@ RULES = {
     "lowercase": boolean,
     "split": one_of("words", "whitespace"),
     "padding_side": one_of("right", "left"),
+    "extra_words": _words,
 }
 
 # "don't" is one word; the possessive 's is its own, which frees 3 % of a 20,000-word review vocabulary.
@@ -46,6 +54,7 @@ def train_word_tokenizer(
     lowercase: bool = False,
     split: str = "words",
     padding_side: str = "right",
+    extra_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """The most frequent words of `texts`; every other word is `<unk>`.
 
@@ -58,6 +67,9 @@ def train_word_tokenizer(
             before punctuation again, so the text is readable but not restored. "whitespace" is for text that is
             tokenised already (Penn Treebank, WikiText): decoding gives each token after a single space.
         padding_side: "right" for classification, "left" for generation.
+        extra_words: join the vocabulary behind the words of `texts`, in this order, as far as `vocab_size` lets them:
+            words that have a pre-trained vector. Where case counts and all of them are in lower case, each joins
+            capitalised too. In a recipe, the file of vectors.
 
     Raises ValueError for a value outside these, for an item that is not a string, and for texts without a word.
     """
@@ -71,6 +83,7 @@ def train_word_tokenizer(
     joining += [decoders.Replace(Regex(r"\A(?=[\s\S])"), " ")]
     tokenizer = _word_level(texts, pre_tokenizer, vocab_size, min_frequency, normalizer)
     tokenizer.decoder = decoders.Sequence(joining + closing)
+    _extend(tokenizer, extra_words, vocab_size, both_cases=not lowercase)
     return _wrap(tokenizer, padding_side)
 
 
@@ -249,6 +262,24 @@ def _word_level(
     tokens = (SPECIAL_TOKENS + words)[:vocab_size]
     tokenizer.model = models.WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<unk>")
     return tokenizer
+
+
+def _extend(tokenizer: Tokenizer, words: Iterable[str], vocab_size: int | None, both_cases: bool) -> None:
+    """Adds those of `words` that the tokenizer leaves whole, up to `vocab_size` tokens in all."""
+    if isinstance(words, str):
+        raise ValueError(f"extra_words must be an iterable of words; got the string {words!r}")
+    words = list(words)
+    if both_cases and not any(word != word.lower() for word in words):
+        words = [form for word in words for form in (word, word.capitalize())]
+    vocabulary = tokenizer.get_vocab()
+    for word in words:
+        if vocab_size is not None and len(vocabulary) >= vocab_size:
+            break
+        if tokenizer.normalizer is not None:
+            word = tokenizer.normalizer.normalize_str(word)
+        if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            vocabulary.setdefault(word, len(vocabulary))
+    tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
 
 
 def _wrap(tokenizer: Tokenizer, padding_side: str) -> PreTrainedTokenizerFast:

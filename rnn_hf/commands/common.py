@@ -5,7 +5,13 @@ import os
 import re
 from pathlib import Path
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from transformers.utils import logging
 
 from ..models import auto  # noqa: F401  registers the families with the Auto classes
@@ -15,6 +21,7 @@ from .parser import Parser  # noqa: F401  beside what else a verb needs
 KINDS = {
     "ForCausalLM": ("a language model", AutoModelForCausalLM, "generate"),
     "ForSequenceClassification": ("a classifier", AutoModelForSequenceClassification, "predict"),
+    "ForTokenClassification": ("a tagger", AutoModelForTokenClassification, "predict"),
 }
 
 
@@ -99,10 +106,10 @@ def open_model(name: str, ending: str):
         raise FileNotFoundError(f"{name!r} is neither a folder here nor a model that the Hub gave: {error}") from error
 
 
-def require_single_label(model, name: str, verb: str) -> None:
-    """Raises ValueError unless each text has exactly one label."""
-    if model.config.problem_type not in (None, "single_label_classification"):
-        raise ValueError(f"{verb} is for single-label classifiers; {name!r} is {model.config.problem_type}")
+def require_labels(model, name: str, verb: str) -> None:
+    """Raises ValueError for a model that gives numbers instead of labels."""
+    if model.config.problem_type == "regression" or (model.config.num_labels == 1 and not model.config.problem_type):
+        raise ValueError(f"{verb} is for models that give labels; {name!r} gives a number (regression)")
 
 
 def architecture(folder: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..models.suggestion import suggestion
 from ..recipes import find_recipe, read_recipe, recipe_names, run_name
 
-TASKS = ("language_modeling", "classification")
+TASKS = ("language_modeling", "classification", "tagging")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 HELP = """usage: rnn-hf fit --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]

@@ -24,21 +24,26 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
+from ..data.tagging import TaggingDataModule
+from ..embeddings import find_word_vectors
 from ..models.suggestion import suggestion
 from ..recipes import merged
 from ..tokenization import tokenizer_options
 from ..training.callbacks import BestWeights, EarlyStop, Progress
 from ..training.classification import ClassificationModule
+from ..training.classification_plots import draw_report
 from ..training.curves import draw_run
 from ..training.export import write_model_folder
 from ..training.language_modeling import LanguageModelingModule
 from ..training.pretrained import model_config
+from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 from .recipe_keys import Options, explain, refuse_unknown_keys
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
     "classification": (ClassificationModule, ClassificationDataModule),
+    "tagging": (TaggingModule, TaggingDataModule),
 }
 
 TRAINER_DEFAULTS = {
@@ -129,6 +134,9 @@ class FitCLI(LightningCLI):
             lengths = ("data.random_sequence_length", "data.sequence_length")
             parser.link_arguments(lengths, "model.full_rate_length", lambda random, length: length if random else None)
         if self.task == "classification":
+            for name in ("id2label", "problem_type", "label_weights"):
+                parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        if self.task == "tagging":
             parser.link_arguments("data.id2label", "model.id2label", apply_on="instantiate")
 
     def parse_arguments(self, parser, args):
@@ -151,7 +159,10 @@ class FitCLI(LightningCLI):
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": model.pretrained}
         model_config(model.config, model.pretrained)
-        tokenizer_options(data.tokenizer or "word")
+        extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
+        for file in (model.word_vectors, extra_words):  # before some seconds of reading the data
+            if isinstance(file, str):
+                find_word_vectors(file)
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
 
@@ -197,7 +208,7 @@ class FitCLI(LightningCLI):
 
     def _check_monitors(self, given: list) -> None:
         """Lightning finds a metric that is never reported only once an epoch has been trained."""
-        names = CLASSES[self.task][0].Evaluation.names
+        names = self.model.Evaluation.names
         evaluated, trained = [f"validation/{name}" for name in names], [f"train/{name}" for name in names[:2]]
         for callback in given:
             # at an epoch's end there may be no training metric: they are of every so many steps
@@ -219,8 +230,11 @@ class FitCLI(LightningCLI):
         """
         began = time.monotonic()
         parameters = self.model.model.num_parameters()
+        self.model.count_covered_tokens(self.datamodule.train_dataloader())
         where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
-        print(f"{self.task} -> {where} | {parameters:,} parameters", file=sys.stderr, flush=True)
+        said = [*self.datamodule.summary(), *self.model.summary()]
+        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters"]:
+            print(line, file=sys.stderr, flush=True)
         self.train()
         if self.trainer.fast_dev_run:
             self.test()
@@ -232,12 +246,13 @@ class FitCLI(LightningCLI):
         if self.best.evaluated_step != steps:  # trainer.max_steps may end a run within an epoch
             self.trainer.validate(self.model, self.datamodule, verbose=False)
         self.best.restore(self.model)
-        best = self.best.best or {"metrics": {}, "step": steps, "epoch": epochs}
-        self.model.metrics = dict(best["metrics"])
+        best = self.best.best or {"metrics": {}, "reports": {}, "step": steps, "epoch": epochs}
+        self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
         self.test()
         report = {
             "task": self.task,
             "metrics": self.model.metrics,
+            "reports": self.model.reports,
             "monitor": self.model.monitor[0],
             "best_step": best["step"],
             "best_epoch": best["epoch"],
@@ -250,12 +265,16 @@ class FitCLI(LightningCLI):
             "wall_seconds": round(time.monotonic() - began, 2),
             "data": self.datamodule.facts(),
         }
+        if self.model.word_vector_facts is not None:
+            report["word_vectors"] = self.model.word_vector_facts
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             draw_run(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
+            for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
+                draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             print(f"wrote {folder}")
 
     def train(self) -> None:

@@ -1,31 +1,121 @@
-"""`rnn-hf predict FOLDER TEXT...`: one line a text, its label and the label's probability, separated by a tab."""
+"""`rnn-hf predict FOLDER TEXT...` or `--input FILE`: labels and their probabilities.
 
+Texts given as arguments, or one a line on standard input (`-`), are answered by a line each: the label and its
+probability, separated by a tab.
+
+`--input` reads a file of any size and writes its rows in their order, every column as it stands, and the columns
+label, score (the probability of the answer) and probability_<label>; for a tagger tags and scores. Where a column of
+that name is there already, the added one is called predicted_<name>. Several labels are a list, in csv and tsv a
+string, of those with a probability above 0.5. An empty text has no label; standard error says how many there were.
+Standard output is csv or tsv if the input is, else jsonl.
+"""
+
+import itertools
 import sys
+from typing import Any
 
-import torch
+from tqdm import tqdm
 
-from .common import Parser, encode, open_model, require_single_label
+from ..data.records import STANDARD, Input, Row, check_output, open_output, windows
+from ..models.config_checks import suggestion
+from .common import Parser, architecture, encode, model_folder, open_model, require_labels
+from .predictors import PREDICTORS
 
-BATCH_SIZE = 64  # texts in one forward pass
+ROWS_A_WINDOW = 2048  # within which texts of about one length are read together
 EXAMPLES = """examples:
   rnn-hf predict runs/quickstart/sentiment "a moving and honest film" "dull"
-  rnn-hf predict runs/quickstart/sentiment - < reviews.txt"""
+  rnn-hf predict runs/quickstart/sentiment - < reviews.txt
+  rnn-hf predict runs/quickstart/sentiment --input reviews.csv --output labelled.csv
+  rnn-hf predict runs/quickstart/sentiment --input reviews.parquet --text-column review --output labelled.parquet"""
 
 
 def run(argv: list[str]) -> None:
     parser = Parser(prog="rnn-hf predict", description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("folder", help="run folder, model folder or Hub id of a classifier")
-    parser.add_argument("texts", nargs="+", metavar="TEXT", help="a text; `-` reads one a line from standard input")
+    parser.add_argument("folder", help="run folder, model folder or Hub id of a classifier or tagger")
+    parser.add_argument("texts", nargs="*", metavar="TEXT", help="a text; `-` reads one a line from standard input")
+    parser.add_argument("--input", metavar="FILE", help="csv, tsv, json, jsonl, parquet or txt; `-`: a text a line")
+    parser.add_argument("--output", metavar="FILE", help="csv, tsv, jsonl or parquet; default: `-`, standard output")
+    parser.add_argument("--text-column", "--text_column", metavar="NAME", help="default: text; of a tagger also tokens")
+    parser.add_argument("--label-separator", "--label_separator", metavar="S", default=";", help="default: ;")
     arguments = parser.parse_args(argv)
-    model, tokenizer = open_model(arguments.folder, "ForSequenceClassification")
-    require_single_label(model, arguments.folder, "predict")
-    texts = sys.stdin.read().splitlines() if arguments.texts == ["-"] else arguments.texts
+    if (arguments.input is None) == (not arguments.texts):
+        raise ValueError("predict takes either texts or --input FILE; `rnn-hf predict --help` explains")
+    if arguments.input is None and arguments.output is not None:
+        raise ValueError("--output is for --input FILE: texts are answered on standard output")
+    if arguments.input is not None:  # before the model is opened
+        source, output = Input(arguments.input), arguments.output or STANDARD
+        check_output(output, source)
+    kind = next((kind for kind in PREDICTORS if architecture(model_folder(arguments.folder)).endswith(kind)), None)
+    model, tokenizer = open_model(arguments.folder, kind or "ForSequenceClassification")
+    require_labels(model, arguments.folder, "predict")
+    predictor = PREDICTORS[kind](model, tokenizer)
+    if arguments.input is None:
+        answer(predictor, tokenizer, arguments.texts, arguments.label_separator)
+    else:
+        predict_file(predictor, source, output, arguments.text_column, arguments.label_separator)
+
+
+def answer(predictor, tokenizer, texts: list[str], separator: str) -> None:
+    """A line for each text. Raises ValueError for one that is empty or has only words that the tokenizer lacks."""
+    texts = sys.stdin.read().splitlines() if texts == ["-"] else texts
     if not texts:
         raise ValueError("standard input holds no text")
-    ids = [encode(tokenizer, text, f"text {number}") for number, text in enumerate(texts, 1)]
-    for start in range(0, len(ids), BATCH_SIZE):
-        batch = tokenizer.pad({"input_ids": ids[start : start + BATCH_SIZE]}, return_tensors="pt")
-        with torch.inference_mode():
-            probabilities = model(**batch).logits.float().softmax(-1)  # [batch, num_labels]
-        for probability, label in zip(*(column.tolist() for column in probabilities.max(-1)), strict=True):
-            print(f"{model.config.id2label[label]}\t{probability:.4f}", flush=True)
+    for number, text in enumerate(texts, 1):
+        encode(tokenizer, text, f"text {number}")
+    for window in windows(map(predictor.text, texts), ROWS_A_WINDOW):
+        for text, added in zip(window, predictor(window), strict=True):
+            print(predictor.line(added, text, separator), flush=True)
+
+
+def predict_file(predictor, source: Input, output: str, text_column: str | None, separator: str) -> None:
+    """Writes the rows of `source` with the predictor's columns, and says on standard error what was done.
+
+    Raises ValueError naming input and row for a row that cannot be read, and for a column that is not there.
+    """
+    read = windows(source, ROWS_A_WINDOW)
+    first = next(read, None)
+    if first is None:
+        raise ValueError(f"{source.name} holds no rows")
+    column = text_column or next((c for c in predictor.text_columns if c in first[0]), "text")
+    names = added_names(predictor.columns, dict.fromkeys(name for row in first for name in row), source.name)
+    added = {names[name]: kind for name, kind in predictor.columns.items()}
+    join = {names[name]: between for name, between in predictor.joins(separator).items()}
+    count = 0
+    with (
+        open_output(output, source, added, join) as writer,
+        tqdm(total=source.length, unit=" rows", disable=None) as progress,  # None: no bar where nobody looks
+    ):
+        for window in itertools.chain([first], read):
+            texts = [text_of(predictor, row, column, source, n) for n, row in enumerate(window, count + 1)]
+            for number, (row, new) in enumerate(zip(window, predictor(texts), strict=True), count + 1):
+                if twice := [name for name in added if name in row]:
+                    raise ValueError(
+                        f"{source.name} row {number} has a column {twice[0]!r}, which the first rows lack and "
+                        "prediction adds: rename it"
+                    )
+                row |= {names[name]: value for name, value in new.items()}
+            writer.write(window)
+            count += len(window)
+            progress.update(len(window))
+    renamed = [f"{name} is in the input, the prediction is {names[name]}" for name in names if names[name] != name]
+    where = "standard output" if output == STANDARD else output
+    print("; ".join([f"{count:,} rows -> {where}", *predictor.notes(), *renamed]), file=sys.stderr)
+
+
+def added_names(columns: dict[str, str], taken: dict[str, Any], name: str) -> dict[str, str]:
+    """What each added column is called beside those of the input."""
+    names = {column: f"predicted_{column}" if column in taken else column for column in columns}
+    if twice := [new for new in names.values() if new in taken]:
+        raise ValueError(f"{name} has the column {twice[0]!r} and that without predicted_: rename one of them")
+    return names
+
+
+def text_of(predictor, row: Row, column: str, source: Input, number: int) -> Any:
+    """The text of a row."""
+    where = f"{source.name} row {number}"
+    if column not in row:
+        raise ValueError(f"{where} has no column {column!r}; columns: {', '.join(row)}{suggestion(column, row)}")
+    try:
+        return predictor.text(row[column])
+    except ValueError as error:
+        raise ValueError(f"{where}, column {column!r} {error}") from error

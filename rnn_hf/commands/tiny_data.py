@@ -34,6 +34,8 @@ def on_tiny_data(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
         model["config"] = {key: value for key, value in config.items() if key != "vocab_size"}
     if model.get("word_vectors") is not None:
         model["word_vectors"] = str(_write_vectors(folder / "vectors.txt", words, config.get("embedding_size", 50)))
+    if isinstance(data.get("tokenizer"), dict) and "extra_words" in data["tokenizer"]:
+        data["tokenizer"]["extra_words"] = str(_write_vectors(folder / "words.txt", words, 1))
     return recipe
 
 

@@ -4,6 +4,7 @@ Notable: `EncodedTexts` is a data set whose item is a whole batch, so a `DataLoa
 nothing. `encode_texts` and `labelled_batches` serve prediction and evaluation with a saved tokenizer.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
 from .encoding import check_known, encode, unknown_id
-from .readers import Rows
+from .labels import label_tensor
 from .sources import load_rows
 
 BATCHES_A_POOL = 50  # sorting by length within pools of this many batches leaves little padding and much of the shuffle
@@ -21,11 +22,12 @@ BATCHES_A_POOL = 50  # sorting by length within pools of this many batches leave
 class EncodedTexts(Dataset):
     """Texts as token ids; item `[rows]`, any indices, is those texts right-padded to the longest of them.
 
-    An item holds `input_ids` and `attention_mask`, int64 `[batch, time]`, and `labels` `[batch]` where they were given.
-    A text without tokens becomes a single `<unk>` (`<eos>` for a tokenizer without one): no row is all padding.
+    An item holds `input_ids` and `attention_mask`, int64 `[batch, time]`, and `labels` where they were given: ids,
+    int64 `[batch]`, or float32 `[batch, labels]` of 0 and 1. A text without tokens becomes a single `<unk>` (`<eos>`
+    for a tokenizer without one): no row is all padding.
 
     Args:
-        label_ids: one id a text.
+        labels: of each text, as `labels.label_tensor` gives them.
         max_length: only the first so many tokens of a text are read; None takes the tokenizer's `model_max_length`.
     """
 
@@ -33,7 +35,7 @@ class EncodedTexts(Dataset):
         self,
         texts: Sequence[str],
         tokenizer: PreTrainedTokenizerFast,
-        label_ids: Sequence[int] | None = None,
+        labels: Tensor | None = None,
         max_length: int | None = None,
     ):
         limit = min(tokenizer.model_max_length if max_length is None else max_length, 2**31 - 1)
@@ -41,16 +43,17 @@ class EncodedTexts(Dataset):
         self.starts = lengths.cumsum(0) - lengths
         self.lengths = lengths.clamp(max=limit)
         self.num_text_tokens, self.num_unknown = len(ids), int((ids == unknown_id(tokenizer)).sum())
-        self.num_empty, self.num_truncated = int((lengths == 0).sum()), int((lengths > limit).sum())
+        self.token_counts, self.num_truncated = lengths, int((lengths > limit).sum())  # [texts], before the cut
+        self.empty = lengths == 0  # [texts]
         known = torch.cat([ids.new_zeros(1), (ids != unknown_id(tokenizer)).int()]).cumsum(0)
         self.without_known = known[self.starts + lengths] == known[self.starts]  # [texts]; empty texts too
 
         stand_in = tokenizer.eos_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-        self.starts[lengths == 0] = len(ids)
-        self.lengths[lengths == 0] = 1
+        self.starts[self.empty] = len(ids)
+        self.lengths[self.empty] = 1
         self.ids = torch.cat([ids, ids.new_tensor([stand_in])])
         self.pad_token_id = tokenizer.pad_token_id
-        self.labels = None if label_ids is None else torch.tensor(label_ids, dtype=torch.long)
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -62,17 +65,32 @@ class EncodedTexts(Dataset):
         mask = place < lengths
         ids = self.ids[(self.starts[rows][:, None] + place).clamp(max=len(self.ids) - 1)].long()
         batch = {"input_ids": ids.masked_fill(~mask, self.pad_token_id), "attention_mask": mask.long()}
-        return batch if self.labels is None else {**batch, "labels": self.labels[rows]}
+        if self.labels is None:
+            return batch
+        labels = self.labels[rows]
+        return {**batch, "labels": labels.float() if labels.ndim == 2 else labels}
+
+    def length_statistics(self) -> dict[str, float | int]:
+        """Tokens of a text, before `max_length` cuts it: mean, median, 95th percentile, max."""
+        ordered = self.token_counts.sort().values
+        at = {"median": 0.5, "95th_percentile": 0.95, "max": 1.0}  # the least length that so many texts do not exceed
+        places = {name: max(0, math.ceil(share * len(ordered)) - 1) for name, share in at.items()}
+        return {"mean": ordered.double().mean().item()} | {name: int(ordered[i]) for name, i in places.items()}
 
 
 class LengthBucketSampler(Sampler):
     """Batches of indices of texts of about one length, shuffled anew each epoch.
 
     The order is a function of `seed` and the epoch alone; every text comes once an epoch. Lightning calls `set_epoch`.
+
+    Args:
+        balance: `[texts]` ids of labels that are drawn equally often: an epoch is as long, but repeats the texts of
+            rare labels, each as often as the others of its label or once more, and holds a part of the frequent ones'.
     """
 
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int = 0):
+    def __init__(self, lengths: Tensor, batch_size: int, seed: int = 0, balance: Tensor | None = None):
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.balance = balance
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose order the next iteration gives."""
@@ -85,26 +103,27 @@ class LengthBucketSampler(Sampler):
         # torch's CPU generator reads the low 32 bits, so seed and epoch must share them
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**32)
         batches = []
-        for pool in torch.randperm(len(self.lengths), generator=generator).split(self.batch_size * BATCHES_A_POOL):
+        for pool in self._drawn(generator).split(self.batch_size * BATCHES_A_POOL):
             batches += pool[self.lengths[pool].argsort(stable=True)].split(self.batch_size)
         return (batches[i] for i in torch.randperm(len(batches), generator=generator).tolist())
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        """The epoch's texts, `[texts]`, shuffled."""
+        if self.balance is None:
+            return torch.randperm(len(self.lengths), generator=generator)
+        rows = [torch.nonzero(self.balance == label)[:, 0] for label in self.balance.unique()]
+        ends = [len(self.lengths) * (i + 1) // len(rows) for i in range(len(rows))]
+        drawn = []
+        for of_label, start, end in zip(rows, [0, *ends], ends, strict=False):
+            again, part = divmod(end - start, len(of_label))
+            drawn += [of_label] * again + [of_label[torch.randperm(len(of_label), generator=generator)[:part]]]
+        return torch.cat(drawn)[torch.randperm(len(self.lengths), generator=generator)]
 
 
 def length_sorted(texts: EncodedTexts, batch_size: int) -> DataLoader:
     """Every text once, longest first: the order for evaluation."""
     order = texts.lengths.argsort(stable=True, descending=True)
     return DataLoader(texts, batch_size=None, sampler=list(order.split(batch_size)))
-
-
-def label_ids(rows: Rows, label2id: dict[str, int]) -> list[int]:
-    """The id of each row's label.
-
-    Raises ValueError naming file, row and value of the first label that `label2id` lacks, and the allowed ones.
-    """
-    for number, label in zip(rows.numbers, rows.labels, strict=True):
-        if label not in label2id:
-            raise ValueError(f"{rows.name} row {number}: label must be one of {', '.join(label2id)}; got {label!r}")
-    return [label2id[label] for label in rows.labels]
 
 
 def encode_texts(
@@ -131,12 +150,15 @@ def labelled_batches(
     text_column: str = "text",
     label_column: str = "label",
     split: str = "test",
+    row_kind: str = "text",
+    label_separator: str | None = None,
 ) -> DataLoader:
     """A file, or one split of a folder or packaged set, as classification batches for a model with the map `label2id`.
 
-    `len(loader.dataset)` is the number of texts. Errors as in `sources.load_rows` and `label_ids`.
+    `row_kind` is "multi_label" for several labels a row; `label_separator` stands between those of a string.
+    `len(loader.dataset)` is the number of texts. Errors as in `sources.load_rows` and `labels.label_tensor`.
     """
-    rows = load_rows(dataset, split, text_column, label_column)
-    encoded = EncodedTexts(rows.texts, tokenizer, label_ids(rows, label2id))
+    rows = load_rows(dataset, split, text_column, label_column, row_kind, label_separator)
+    encoded = EncodedTexts(rows.texts, tokenizer, label_tensor(rows, label2id))
     check_known(encoded, rows.name)
     return length_sorted(encoded, batch_size)

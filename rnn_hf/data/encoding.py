@@ -73,7 +73,8 @@ class Encoder:
         parts, self.numbers.new = self.numbers.new, []
         # A part of ASCII letters and digits alone is one token in all word tokenizers.
         words = [part.lower() if self.lowercase else part for part in parts]
-        whole = [self.vocabulary.get(w) if p.isascii() and p.isalnum() else None for p, w in zip(parts, words, strict=False)]
+        pairs = zip(parts, words, strict=True)
+        whole = [self.vocabulary.get(word) if part.isascii() and part.isalnum() else None for part, word in pairs]
         single = [number for number, token in enumerate(whole) if token is not None]
         # Many others as one text, told apart by where each token begins. Only for ASCII, which normalisation changes
         # character by character: elsewhere a token's place in the text is not certain.

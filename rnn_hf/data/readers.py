@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..models.config_checks import one_of, require, suggestion
+from . import conll
 
 LONGEST_LINE = 2**24  # characters of a line, a field or a json list; a tokenizer takes some 100 bytes for each
 ROW_KINDS = ("text", "multi_label", "tokens")
@@ -173,7 +174,8 @@ def _read_txt(file: Path, columns: list[str]) -> Iterator[list[str]]:
             yield [line.rstrip("\n")]
 
 
-def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[str]]:
+def csv_rows(file: Path, **dialect: Any) -> Iterator[list[str]]:
+    """The header, then each row; blank lines are none. A row of another length than the header is an error."""
     csv.field_size_limit(LONGEST_LINE)
     with _opened(file, newline="") as lines:
         rows = csv.reader(_lines(file, lines), **(dialect or {"strict": True}))
@@ -182,29 +184,39 @@ def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[s
             header = next(rows, None)
             if header is None:
                 raise ValueError(f"{file} is empty")
-            positions = _positions(file, header, columns)
+            yield header
             line = rows.line_num + 1
             for row in rows:
-                if row:  # a blank line is no row
+                if row:
                     number += 1
                     if len(row) != len(header):
                         raise ValueError(
                             f"{file} row {number} (line {line}) has {len(row)} fields, its header {len(header)}: "
                             "put a field that holds the separator, a quote or a line break in double quotes"
                         )
-                    yield [row[position] for position in positions]
+                    yield row
                 line = rows.line_num + 1
         except csv.Error as error:
             raise ValueError(f"{file} row {number + 1} (from line {line}): {error}; check its quotes") from error
 
 
+# In tab-separated text a quote is a character: read as csv, one opening quote would swallow rows up to the next.
+TSV = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+
+
+def _read_csv(file: Path, columns: list[str], **dialect: Any) -> Iterator[list[str]]:
+    rows = csv_rows(file, **dialect)
+    positions = _positions(file, next(rows), columns)
+    for row in rows:
+        yield [row[position] for position in positions]
+
+
 def _read_tsv(file: Path, columns: list[str]) -> Iterator[list[str]]:
-    # In tab-separated text a quote is a character: read as csv, one opening quote would swallow rows up to the next.
-    return _read_csv(file, columns, delimiter="\t", quoting=csv.QUOTE_NONE)
+    return _read_csv(file, columns, **TSV)
 
 
-def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
-    """A list of objects, or one object a line, whatever the ending."""
+def json_records(file: Path, wanted: str = "an object") -> Iterator[dict[str, Any]]:
+    """The objects of a list of them, or one a line, whatever the ending; errors ask for what is `wanted`."""
     with _opened(file, newline=None) as lines:
         is_list = lines.read(1024).lstrip().startswith("[")
         lines.seek(0)
@@ -225,12 +237,16 @@ def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
             for record in decoded if is_list else [decoded]:
                 row += 1
                 if not isinstance(record, dict):
-                    wanted = f"an object with the keys {', '.join(columns)}"
                     raise ValueError(f"{file} row {row} must be {wanted}; got {str(record)[:60]!r}")
-                for column in columns:
-                    if column not in record:
-                        raise MissingColumn(column, f"{file} row {row}", record)
-                yield [record[column] for column in columns]
+                yield record
+
+
+def _read_json(file: Path, columns: list[str]) -> Iterator[list[Any]]:
+    for row, record in enumerate(json_records(file, f"an object with the keys {', '.join(columns)}"), 1):
+        for column in columns:
+            if column not in record:
+                raise MissingColumn(column, f"{file} row {row}", record)
+        yield [record[column] for column in columns]
 
 
 def _read_parquet(file: Path, columns: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -268,6 +284,11 @@ def _class_names(feature: Any) -> list[str] | None:
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
+def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
+    with _opened(file, newline=None) as lines:
+        yield from conll.sentences(file, _lines(file, lines), columns)
+
+
 READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
@@ -275,6 +296,7 @@ READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".jsonl": _read_json,
     ".parquet": _read_parquet,
     ".txt": _read_txt,
+    **dict.fromkeys(conll.ENDINGS, _read_conll),
 }
 
 
@@ -337,6 +359,8 @@ def _label(value: Any) -> str:
 def _labels(value: Any, separator: str | None) -> list[str]:
     if separator is not None:
         value = [part for part in _text(value).split(separator) if part.strip()]
+    elif isinstance(value, str):
+        raise ValueError(f"must be a list of labels; got {value[:60]!r}: label_separator splits a string")
     if not isinstance(value, list):
         raise ValueError(f"must be a list of labels; got {str(value)[:60]!r}")
     labels = [_label(item) for item in value]

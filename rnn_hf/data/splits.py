@@ -7,7 +7,7 @@ it. Two texts are equal if their letters and digits are (`normal_form`).
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -47,13 +47,14 @@ def overlap(train: Rows, held_out: Mapping[str, Rows], least_words: int = 1) -> 
     return repeated, {split: sum(form in found for form in of_split) for split, of_split in forms.items()}
 
 
-def hold_out(rows: Rows, count: int) -> tuple[Rows, Rows]:
+def hold_out(rows: Rows, count: int, strata: Sequence[str] | None = None) -> tuple[Rows, Rows]:
     """(the rows that stay, about `count` rows held out): each label in its share, and never all rows of a label.
 
-    Only single labels are held to their share: rows of several labels or tags are drawn from all alike.
+    `strata` takes the place of the labels. Lists of labels or tags are not held to their share: without `strata` those
+    rows are drawn from all alike.
     """
     single = rows.labels is not None and not isinstance(rows.labels[0], list)
-    labels = rows.labels if single else [""] * len(rows)
+    labels = strata or (rows.labels if single else [""] * len(rows))
     quota = {label: min(max(1, round(count * n / len(rows))), n - 1) for label, n in Counter(labels).items()}
     chosen = set()
     for i in sorted(range(len(rows)), key=lambda i: hashlib.md5(as_string(rows.texts[i]).encode()).digest()):

@@ -18,7 +18,8 @@ class BestWeights(L.Callback):
     """Keeps, on the CPU and in every checkpoint, the weights that were best by the module's `monitor`.
 
     Attributes:
-        best: None before the first evaluation; else `weights`, `metrics` (of that evaluation), `step` and `epoch`.
+        best: None before the first evaluation; else `weights`, that evaluation's `metrics` and `reports`, `step` and
+            `epoch`.
         evaluated_step: Optimiser steps before the last evaluation; None before the first.
     """
 
@@ -38,6 +39,7 @@ class BestWeights(L.Callback):
             self.best = {
                 "weights": {key: weight.detach().cpu().clone() for key, weight in module.model.state_dict().items()},
                 "metrics": {key: value for key, value in module.metrics.items() if key.startswith("validation/")},
+                "reports": {split: report for split, report in module.reports.items() if split == "validation"},
                 "step": trainer.global_step,
                 "epoch": epoch_number(trainer),
             }

@@ -2,24 +2,37 @@
 
 from typing import Any
 
+import torch
+from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from .metrics import ClassificationEvaluation
+from ..models.config_checks import one_of, require
+from .classification_metrics import EVALUATIONS, ClassificationEvaluation
 from .module import TextModule
-from .pretrained import build_model
+
+LOWER_IS_BETTER = ("loss", "calibration_error")
 
 
 class ClassificationModule(TextModule):
-    """A single-label classifier on batches `input_ids`, `attention_mask` `[batch, time]`, `labels` `[batch]`.
+    """A classifier on batches `input_ids`, `attention_mask` `[batch, time]` and `labels`.
 
-    Losses are mean nats per row; accuracy is the share of rows whose likeliest label is right.
+    The labels are ids `[batch]`, or with several labels a row `[batch, num_labels]` of 0 and 1. Losses are mean nats
+    per row: cross-entropy, or the binary cross-entropy of each label, averaged over the labels.
 
     Args:
         tokenizer: Decides the vocabulary size and the special tokens.
         id2label: Names of the labels.
         config: Fields of the model's configuration; with `pretrained`, changes to it.
         pretrained: Folder or Hub id of a classifier to go on from, or of a language model whose encoder to start from.
+        problem_type: `single_label_classification` or `multi_label_classification`.
+        label_weights: Weight of each label in the training loss alone, in the order of `id2label`: of the rows that
+            have it. A batch's single-label loss is divided by the sum of its rows' weights.
+        monitor: What decides which weights are best, a name of the evaluation's numbers (`classification_metrics`).
+            Default: `accuracy`, or `f1_micro` with several labels.
         optimization: See `TextModule`.
+
+    Raises:
+        ValueError: as `TextModule` and `build_model`; an unknown `problem_type` or `monitor`.
     """
 
     monitor = ("validation/accuracy", "max")
@@ -31,23 +44,44 @@ class ClassificationModule(TextModule):
         id2label: dict[int, str],
         config: dict[str, Any] | None = None,
         pretrained: str | None = None,
+        problem_type: str = "single_label_classification",
+        label_weights: list[float] | None = None,
+        monitor: str | None = None,
         **optimization,
     ):
         super().__init__(**optimization)
-        self.model = build_model(
+        require(one_of(*EVALUATIONS), problem_type=problem_type)
+        self.Evaluation = EVALUATIONS[problem_type]
+        usual = self.Evaluation.monitor
+        allowed = [name for name in self.Evaluation.names if name != "rows"]
+        require(one_of(*allowed), **{"model.monitor": monitor or usual})
+        self.monitor = (f"validation/{monitor or usual}", "min" if monitor in LOWER_IS_BETTER else "max")
+        self.model = self.build_model(
             AutoModelForSequenceClassification,
             tokenizer,
             config,
             pretrained,
             id2label=id2label,
             label2id={label: i for i, label in id2label.items()},
-            problem_type="single_label_classification",
+            problem_type=problem_type,
         )
+        weights = None if label_weights is None else torch.tensor(label_weights, dtype=torch.float32)
+        self.register_buffer("label_weights", weights, persistent=False)  # the data's, not the checkpoint's
 
     def training_step(self, batch, batch_idx):
         output = self.model(**batch)
+        loss, labels = output.loss, batch["labels"]
+        if self.label_weights is not None and labels.ndim == 1:
+            loss = F.cross_entropy(output.logits.float(), labels, self.label_weights)
+        elif self.label_weights is not None:
+            loss = F.binary_cross_entropy_with_logits(output.logits.float(), labels, pos_weight=self.label_weights)
         if self.logs_now:
-            self.log("train/loss", output.loss.detach(), prog_bar=True)
-            right = output.logits.detach().argmax(-1) == batch["labels"]
-            self.log("train/accuracy", right.float().mean(), prog_bar=True)
-        return output.loss
+            self.log("train/loss", loss.detach(), prog_bar=True)
+            answers = output.logits.detach().argmax(-1) if labels.ndim == 1 else (output.logits.detach() > 0).float()
+            right = answers == labels if labels.ndim == 1 else (answers == labels).all(-1)
+            self.log(f"train/{self.Evaluation.names[1]}", right.float().mean(), prog_bar=True)
+        return loss
+
+    def _finish_evaluation(self, split: str):
+        super()._finish_evaluation(split)
+        self.reports[split] = self.evaluation.report(self.model.config.id2label)

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +13,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .. import __version__
 
 UNITS = {
-    "loss": "nats per token (language models) or per row (classifiers)",
+    "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
     "perplexity": "exp(nats per token), over every token",
     "bits_per_character": "bits per character (code point) of the text, a line break for each <eos> counted",
     "bits_per_byte": "bits per byte of the text in UTF-8, a line break for each <eos> counted",
     "accuracy": "share of rows, 0 to 1",
+    "subset_accuracy": "share of rows whose every label is right, 0 to 1",
+    "f1_macro": "mean F1 of the labels that occur, 0 to 1",
+    "f1_micro": "F1 of all labels' counts together, 0 to 1",
+    "calibration_error": "expected calibration error: mean |accuracy - confidence| over 15 bins, 0 to 1",
+    "confusion_matrix": "rows; true labels downward, predicted labels across, in the order of the labels",
     "wall_seconds": "seconds, training and evaluation",
 }
 
@@ -25,6 +31,13 @@ def versions() -> dict[str, str]:
     """Versions of what a run's numbers depend on."""
     packages = ("torch", "transformers", "tokenizers", "lightning", "datasets")
     return {"rnn-hf": __version__, "python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def readable_json(value: Any) -> str:
+    """Indented JSON with a line for each list of numbers, and not for each number."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    # No string is touched: none holds a line break.
+    return re.sub(r"\[\n[-+\d.e,\snul]*\]", lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
 
 
 def write_model_folder(
@@ -45,8 +58,8 @@ def write_model_folder(
         partial.mkdir(parents=True)
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        text = json.dumps({**metrics, "units": UNITS, "versions": versions()}, indent=2, ensure_ascii=False)
-        (partial / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        text = readable_json({**metrics, "units": UNITS, "versions": versions()})
+        (partial / "metrics.json").write_text(text, encoding="utf-8")
         (partial / "recipe.yaml").write_text(recipe, encoding="utf-8")
         partial.rename(folder)
     finally:

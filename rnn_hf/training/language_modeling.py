@@ -12,7 +12,6 @@ from ..models.cache import detach_, new_cache
 from ..models.config_checks import integer, require
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
-from .pretrained import build_model
 
 
 class LanguageModelingModule(TextModule):
@@ -44,7 +43,7 @@ class LanguageModelingModule(TextModule):
         require(integer(1, optional=True), **{"model.full_rate_length": full_rate_length})
         self.full_rate_length = full_rate_length
         self.lengths = []  # time steps of each batch since the last optimiser step
-        self.model = build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        self.model = self.build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
         if tokenizer.unk_token_id is not None:  # "unknown word" is no word to write
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps

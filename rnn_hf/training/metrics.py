@@ -66,24 +66,3 @@ class LanguageModelingEvaluation:
         loss, tokens = self.nats.compute()
         bits = {f"bits_per_{unit}": loss / math.log(2) / number for unit, number in self.per_token.items()}
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, **bits, "tokens": tokens}
-
-
-class ClassificationEvaluation:
-    """Loss and accuracy over rows with one label each."""
-
-    names = ("loss", "accuracy", "rows")
-
-    def __init__(self):
-        self.nats, self.right = WeightedMean(), []
-
-    def update(self, model, batch: dict[str, torch.Tensor]) -> None:
-        """Predicts a batch of `input_ids`, `attention_mask` and `labels`."""
-        output = model(**batch)
-        rows = len(batch["labels"])
-        self.nats.update(output.loss, rows)
-        self.right.append((output.logits.argmax(-1) == batch["labels"]).sum())
-
-    def compute(self) -> dict[str, float | int]:
-        """`loss` in nats per row, `accuracy` (share of rows whose likeliest label is right), `rows`."""
-        loss, rows = self.nats.compute()
-        return {"loss": loss, "accuracy": int(sum(self.right)) / rows, "rows": rows}

@@ -1,13 +1,18 @@
 """`TextModule`: what every task's LightningModule shares: optimiser, schedule, and exact metrics of an evaluation."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import lightning as L
 import torch
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..embeddings import find_word_vectors, match_word_vectors
 from ..models.config_checks import boolean, integer, number, one_of
+from .pretrained import build_model
 
 
 class TextModule(L.LightningModule):
@@ -27,6 +32,9 @@ class TextModule(L.LightningModule):
         decay_factor: See `schedule`.
         decay_after_epoch: See `schedule`.
         gradient_checkpointing: Computes each layer twice, to keep fewer activations in memory.
+        word_vectors: A file of pre-trained vectors, or the name of one (`embeddings.find_word_vectors`), that the
+            embedding starts from. `config.embedding_size` is theirs.
+        freeze_word_vectors: Leaves the embedding as it starts, the rows that the file lacks too.
 
     Raises:
         ValueError: a value outside its range.
@@ -43,6 +51,7 @@ class TextModule(L.LightningModule):
         "decay_factor": number(0, 1),
         "decay_after_epoch": integer(0),
         "gradient_checkpointing": boolean,
+        "freeze_word_vectors": boolean,
     }
 
     def __init__(
@@ -55,6 +64,8 @@ class TextModule(L.LightningModule):
         decay_factor: float = 0.5,
         decay_after_epoch: int = 4,
         gradient_checkpointing: bool = False,
+        word_vectors: str | None = None,
+        freeze_word_vectors: bool = False,
     ):
         super().__init__()
         given = {name: value for name, value in locals().items() if name in self.rules}
@@ -66,8 +77,60 @@ class TextModule(L.LightningModule):
         self.schedule, self.warmup_share = schedule, warmup_share
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
         self.gradient_checkpointing = gradient_checkpointing
+        if freeze_word_vectors and word_vectors is None:
+            raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
+        self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
+        self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
+        self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
+
+    def build_model(
+        self,
+        auto_class: type,
+        tokenizer: PreTrainedTokenizerBase,
+        config: dict[str, Any] | None,
+        pretrained: str | None,
+        **decided: Any,
+    ) -> PreTrainedModel:
+        """`pretrained.build_model`, with the word vectors if there are any.
+
+        Raises ValueError also if both they and `pretrained` are given.
+        """
+        if self.word_vectors is None:
+            return build_model(auto_class, tokenizer, config, pretrained, **decided)
+        if pretrained is not None:
+            raise ValueError("give model.word_vectors or model.pretrained, which has its own; got both")
+        vectors = match_word_vectors(find_word_vectors(self.word_vectors), tokenizer)
+        self.word_vector_facts, self.has_vector = vectors.facts, vectors.found
+        model = build_model(auto_class, tokenizer, config, None, vectors, **decided)
+        model.get_input_embeddings().weight.requires_grad_(not self.freeze_word_vectors)
+        return model
+
+    def count_covered_tokens(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Adds to `word_vector_facts` the share of the tokens of `batches` that have a vector of the file."""
+        if self.word_vector_facts is not None:
+            counts = torch.zeros(len(self.has_vector), dtype=torch.int64)
+            for batch in batches:
+                ids = batch["input_ids"]
+                ids = ids[batch["attention_mask"].bool()] if "attention_mask" in batch else ids.flatten()
+                counts += ids.bincount(minlength=len(counts))
+            self.word_vector_facts["training_tokens_found_share"] = (
+                counts[self.has_vector].sum() / counts.sum()
+            ).item()
+
+    def summary(self) -> list[str]:
+        """What a run says about its model before it trains, in lines."""
+        facts = self.word_vector_facts
+        if facts is None:
+            return []
+        found = facts["found_exactly"] + facts["found_ignoring_case"]
+        line = (
+            f"word vectors {facts['file']}: {found / facts['vocabulary']:.1%} of {facts['vocabulary']:,} tokens of the "
+            f"vocabulary ({facts['found_exactly']:,} exactly, {facts['found_ignoring_case']:,} ignoring case)"
+        )
+        share = facts.get("training_tokens_found_share")
+        return [line if share is None else f"{line}, {share:.1%} of the training tokens"]
 
     @property
     def logs_now(self) -> bool:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from .conftest import write_workplace
@@ -15,7 +16,8 @@ from .conftest import write_workplace
 @pytest.mark.parametrize("name", ["lm", "classifier"])
 def test_the_run_folder_is_complete(workplace, name):
     run = workplace / "runs" / name
-    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv", "curves.png"}
+    pictures = {"confusion_matrix.png", "reliability_diagram.png"} if name == "classifier" else set()
+    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv", "curves.png"} | pictures
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
@@ -26,19 +28,25 @@ def test_the_run_folder_is_complete(workplace, name):
     assert metrics["versions"]["torch"] == torch.__version__
     assert metrics["data"]["splits"]["test"]
     assert (run / "metrics.csv").read_text().count("\n") > 3
+    assert set(metrics["reports"]) == ({"validation", "test"} if name == "classifier" else set())
 
 
 @pytest.mark.parametrize("name", ["lm", "classifier"])
 def test_evaluate_repeats_the_metrics_of_the_run(workplace, rnn_hf, name):
     """The exported weights are the best ones: their figures come back from the folder alone."""
-    metrics = json.loads((workplace / "runs" / name / "model" / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((workplace / "runs" / name / "model" / "metrics.json").read_text())
     for split in ("test", "validation"):
         code, out, err = rnn_hf("evaluate", f"runs/{name}", "--data", "reviews", "--split", split, "--json")
         assert code == 0, err
         again = json.loads(out)
         assert again.pop("eval_state", None) == ("carried" if name == "lm" else None)
-        expected = {key.removeprefix(f"{split}/"): v for key, v in metrics.items() if key.startswith(f"{split}/")}
-        assert again == pytest.approx(expected, rel=1e-5)
+        expected = {
+            key.removeprefix(f"{split}/"): v for key, v in metrics["metrics"].items() if key.startswith(f"{split}/")
+        }
+        assert {key: again.pop(key) for key in expected} == pytest.approx(expected, rel=1e-5, abs=1e-9)
+        report = metrics["reports"].get(split, {})
+        assert set(again) == set(report)
+        assert again.get("confusion_matrix") == report.get("confusion_matrix")
 
 
 def test_texts_scored_each_by_itself_and_steps_of_random_length(workplace, rnn_hf):
@@ -224,8 +232,8 @@ WRONG = [
     (["fit", "--config", "lm.yaml", "--data.eval_state", "rest"], "(did you mean 'reset'?)"),
     (["evaluate", "runs/lm", "--datta", "reviews"], "unknown argument '--datta' (did you mean '--data'?)"),
     (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder, a Hub id or one of"),
-    (["evaluate", "multi", "--data", "reviews"], "evaluate is for single-label classifiers; 'multi' is multi_label"),
-    (["predict", "multi", "good film"], "predict is for single-label classifiers"),
+    (["evaluate", "number", "--data", "reviews"], "is for models that give labels; 'number' gives a number"),
+    (["predict", "number", "good film"], "predict is for models that give labels"),
     (["fit", "--config", "lm.yaml", "--output_dir", ""], "output_dir must be a new folder"),
     (["fit", "--config", "lm.yaml", "--model.config.dtype", "flot32"], "(did you mean 'float32'?)"),
     (["fit", "--config", "classifier.yaml", "--model.pretrained", "absent"], "model.pretrained 'absent' is neither"),
@@ -275,11 +283,11 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
     (workplace / "beside.yaml").write_text("trainer: {callbacks: [{class_path: EarlyStopping, patience: 3}]}\n")
     (workplace / "nameless.yaml").write_text("trainer: {callbacks: [{init_args: {monitor: validation/loss}}]}\n")
     (workplace / "logger.yaml").write_text("trainer: {logger: {class_path: CSVLoger}}\n")
-    (workplace / "multi").mkdir(exist_ok=True)
+    (workplace / "number").mkdir(exist_ok=True)
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        (workplace / "multi" / name).write_bytes((workplace / "runs/classifier/model" / name).read_bytes())
+        (workplace / "number" / name).write_bytes((workplace / "runs/classifier/model" / name).read_bytes())
     config = json.loads((workplace / "runs/classifier/model/config.json").read_text())
-    (workplace / "multi/config.json").write_text(json.dumps({**config, "problem_type": "multi_label_classification"}))
+    (workplace / "number/config.json").write_text(json.dumps({**config, "problem_type": "regression"}))
 
     def snapshot():
         return {p: p.stat().st_mtime_ns for p in workplace.rglob("*") if p.is_file()}

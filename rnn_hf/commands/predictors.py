@@ -1,0 +1,137 @@
+"""What a model says of many texts, as columns of rows: a class for each kind of model that `rnn-hf predict` opens."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.batches import EncodedTexts
+
+TEXTS_A_BATCH = 64
+TOKENS_A_BATCH = 2**16  # so that of very long texts few are read at once
+
+
+class ClassifierPredictor:
+    """`label`, `score` and `probability_<label>` of each label; all None for an empty text.
+
+    One label a text: `label` is the likeliest, `score` its probability. Several: `label` lists those with a probability
+    above 0.5, `score` is the probability of exactly this set, the labels being independent, as they are in training.
+
+    Attributes:
+        columns: name -> kind of what is added (`data.records`).
+        text_columns: what the column of the texts is called unless the user says so.
+    """
+
+    text_columns = ("text",)
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer = model, tokenizer
+        self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        self.several = model.config.problem_type == "multi_label_classification"
+        kinds = {"label": "strings" if self.several else "string", "score": "number"}
+        self.columns = kinds | {f"probability_{label}": "number" for label in self.labels}
+        self.empty = self.unknown = 0
+
+    def joins(self, separator: str) -> dict[str, str]:
+        """What stands between the strings of a list in csv; ValueError if a label holds it."""
+        for label in self.labels if self.several else ():
+            if separator in label:
+                raise ValueError(f"--label-separator {separator!r} stands in the label {label!r}: give another")
+        return {"label": separator}
+
+    def text(self, value: Any) -> str:
+        """A cell's text, "" for None. Raises ValueError saying what it must be."""
+        if not isinstance(value, str | None):
+            raise ValueError(f"must be a string; got {value!r:.60}")
+        return value or ""
+
+    def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """The added columns of each text, in the order given; texts of about one length are read together."""
+        encoded = EncodedTexts(texts, self.tokenizer)
+        self.empty += int(encoded.empty.sum())
+        self.unknown += int((encoded.without_known & ~encoded.empty).sum())
+        found = probabilities(self.model, encoded).tolist()
+        empty = encoded.empty.tolist()
+        return [dict.fromkeys(self.columns) if e else self._added(row) for row, e in zip(found, empty, strict=True)]
+
+    def _added(self, row: list[float]) -> dict[str, Any]:
+        if self.several:
+            label = [name for name, p in zip(self.labels, row, strict=True) if p > 0.5]
+            score = math.prod(p if p > 0.5 else 1 - p for p in row)
+        else:
+            score = max(row)
+            label = self.labels[row.index(score)]
+        return dict(zip(self.columns, [label, *(round(p, 6) for p in (score, *row))], strict=True))
+
+    def notes(self) -> list[str]:
+        """What the user must know of the texts so far."""
+        notes = [f"{self.empty:,} empty texts have no label"] * bool(self.empty)
+        return notes + [f"{self.unknown:,} texts have no word that the tokenizer knows"] * bool(self.unknown)
+
+    def line(self, added: dict[str, Any], text: str, separator: str) -> str:
+        """The answer to one text, for people."""
+        label = separator.join(added["label"]) if self.several else added["label"]
+        return f"{label}\t{added['score']:.4f}"
+
+
+class TaggerPredictor:
+    """`tags`, one for each word, and `scores`, their probabilities. A cell is a list of words, or a text to cut."""
+
+    text_columns = ("tokens", "text")
+    columns = {"tags": "strings", "scores": "numbers"}
+
+    def __init__(self, model, tokenizer):
+        from ..data.sentences import split_words, tag_sentences
+
+        self.model, self.tokenizer = model, tokenizer
+        self.split_words, self.tag_sentences = split_words, tag_sentences
+        self.empty = 0
+
+    def joins(self, separator: str) -> dict[str, str]:
+        """What stands between the items of a list in csv."""
+        return dict.fromkeys(self.columns, " ")
+
+    def text(self, value: Any) -> list[str]:
+        """A cell's words. Raises ValueError saying what it must be."""
+        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+            return value
+        if not isinstance(value, str | None):
+            raise ValueError(f"must be a string or a list of words; got {value!r:.60}")
+        return self.split_words(value or "")
+
+    def __call__(self, sentences: Sequence[list[str]]) -> list[dict[str, Any]]:
+        """The added columns of each sentence, in the order given; empty lists for one without words."""
+        self.empty += sum(not words for words in sentences)
+        with_words = [words for words in sentences if words]
+        tagged = iter(self.tag_sentences(self.model, self.tokenizer, with_words) if with_words else ())
+        added = [next(tagged) if words else ([], []) for words in sentences]
+        return [{"tags": tags, "scores": [round(p, 6) for p in scores]} for tags, scores in added]
+
+    def notes(self) -> list[str]:
+        """What the user must know of the texts so far."""
+        return [f"{self.empty:,} texts have no words, and so no tags"] * bool(self.empty)
+
+    def line(self, added: dict[str, Any], words: list[str], separator: str) -> str:
+        """The answer to one text, for people."""
+        return " ".join(f"{word}/{tag}" for word, tag in zip(words, added["tags"], strict=True))
+
+
+PREDICTORS = {"ForSequenceClassification": ClassifierPredictor, "ForTokenClassification": TaggerPredictor}
+
+
+def probabilities(model, texts: EncodedTexts) -> Tensor:
+    """Of each label for each text, float32 `[texts, labels]`; they sum to 1 unless a text may have several."""
+    order = texts.lengths.argsort(stable=True, descending=True)
+    found = torch.empty(len(texts), model.config.num_labels)
+    start = 0
+    while start < len(order):
+        size = max(1, min(TEXTS_A_BATCH, TOKENS_A_BATCH // int(texts.lengths[order[start]])))
+        rows = order[start : start + size]
+        with torch.inference_mode():
+            logits = model(**texts[rows]).logits.float()
+        several = model.config.problem_type == "multi_label_classification"
+        found[rows] = logits.sigmoid() if several else logits.softmax(-1)
+        start += size
+    return found

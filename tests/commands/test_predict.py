@@ -1,0 +1,174 @@
+"""`rnn-hf predict --input`: rows in order with every column, whatever the formats, beside what the model says."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from rnn_hf.commands import predict
+
+TEXTS = ["a great film", "the plot is dull and slow and boring", "", "zebra quagga", "funny " * 50, "awful"]
+
+
+@pytest.fixture
+def rows(workplace, tmp_path):
+    """A file of texts with two more columns, one called label; small windows, so that there are several."""
+    with open(tmp_path / "in.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["id", "text", "label"], *([i, text, "gold"] for i, text in enumerate(TEXTS * 3))])
+    return tmp_path / "in.csv"
+
+
+@pytest.fixture(autouse=True)
+def small_windows(monkeypatch):
+    monkeypatch.setattr(predict, "ROWS_A_WINDOW", 4)
+
+
+def expected(text):
+    """(label, probabilities) by the plainest way."""
+    model = AutoModelForSequenceClassification.from_pretrained("runs/classifier/model").eval()
+    tokenizer = AutoTokenizer.from_pretrained("runs/classifier/model")
+    with torch.no_grad():
+        probabilities = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
+    return model.config.id2label[int(probabilities.argmax())], probabilities.tolist()
+
+
+def read(file):
+    if file.suffix == ".parquet":
+        return pq.read_table(file).to_pylist()
+    if file.suffix == ".jsonl":
+        return [json.loads(line) for line in file.read_text().splitlines()]
+    return [{k: v or None for k, v in row.items()} for row in csv.DictReader(io.StringIO(file.read_text(), newline=""))]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_rows_keep_order_and_columns_and_get_the_model_s_answers(rows, rnn_hf, tmp_path, ending):
+    out = tmp_path / f"out.{ending}"
+    code, printed, err = rnn_hf("predict", "runs/classifier", "--input", rows, "--output", out)
+    assert (code, printed) == (0, ""), err
+    assert err.splitlines()[-1] == (
+        f"18 rows -> {out}; 3 empty texts have no label; 3 texts have no word that the tokenizer knows; "
+        "label is in the input, the prediction is predicted_label"
+    )
+    got = read(out)
+    added = ["predicted_label", "score", "probability_negative", "probability_positive"]
+    assert list(got[0]) == ["id", "text", "label", *added]
+    assert [row["id"] for row in got] == [str(i) for i in range(18)]
+    assert {row["label"] for row in got} == {"gold"}
+    answers = {text: expected(text) for text in TEXTS if text}
+    for row, text in zip(got, TEXTS * 3, strict=True):
+        assert (row["text"] or "") == text
+        if not text:
+            assert [row[name] for name in added] == [None] * 4
+            continue
+        label, probabilities = answers[text]
+        assert row["predicted_label"] == label
+        assert float(row["score"]) == pytest.approx(max(probabilities), abs=2e-5)
+        found = [float(row["probability_negative"]), float(row["probability_positive"])]
+        assert found == pytest.approx(probabilities, abs=2e-5)
+
+
+def test_accuracy_of_the_predictions_is_that_of_evaluate(workplace, rnn_hf, tmp_path):
+    rnn_hf("predict", "runs/classifier", "--input", "reviews/test.csv", "--output", tmp_path / "out.jsonl")
+    got = read(tmp_path / "out.jsonl")
+    metrics = json.loads(rnn_hf("evaluate", "runs/classifier", "--data", "reviews", "--json")[1])
+    assert sum(row["label"] == row["predicted_label"] for row in got) / len(got) == metrics["accuracy"]
+
+
+def test_lines_on_standard_input_become_json_lines(workplace, rnn_hf, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a great film\n\ndull and slow\n"))
+    code, out, err = rnn_hf("predict", "runs/classifier", "--input", "-")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [(row["text"], row["label"]) for row in rows] == [
+        ("a great film", "positive"), ("", None), ("dull and slow", "negative")
+    ]  # fmt: skip
+    assert err == "3 rows -> standard output; 1 empty texts have no label\n"
+
+
+def test_several_labels(workplace, rnn_hf, tmp_path):
+    texts = [f"{'good' if i % 2 else 'film'} {'dull' if i % 3 else 'the'} x{i % 5}" for i in range(300)]
+    lines = [f"{text},{'praise' * ('good' in text)}|{'blame' * ('dull' in text)}" for text in texts]
+    (tmp_path / "topics.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    code, _, err = rnn_hf(
+        "fit", "--config", "classifier.yaml", "--data.dataset", tmp_path / "topics.csv", "--data.label_separator", "|",
+        "--output_dir", tmp_path / "run", "--trainer.max_epochs", "8",
+    )  # fmt: skip
+    assert code == 0, err
+    arguments = ("evaluate", tmp_path / "run", "--data", tmp_path / "topics.csv", "--label-separator", "|")
+    metrics = json.loads(rnn_hf(*arguments, "--json")[1])
+    assert metrics["subset_accuracy"] > 0.9
+    code, out, err = rnn_hf("predict", tmp_path / "run", "good the x1", "good dull x1", "film the")
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["praise", "blame;praise", ""], err
+    (tmp_path / "in.jsonl").write_text('{"text": "good dull x1"}\n{"text": "film the"}\n{"text": ""}\n')
+    for ending, wanted in {"jsonl": [["blame", "praise"], [], None], "csv": ["blame;praise", None, None]}.items():
+        assert rnn_hf("predict", tmp_path / "run", "--input", tmp_path / "in.jsonl", "--output",
+                      tmp_path / f"out.{ending}")[0] == 0  # fmt: skip
+        got = read(tmp_path / f"out.{ending}")
+        assert [row["label"] for row in got] == wanted
+        blame, praise = float(got[0]["probability_blame"]), float(got[0]["probability_praise"])
+        assert float(got[0]["score"]) == pytest.approx(blame * praise, abs=1e-5)
+    code, _, err = rnn_hf("predict", tmp_path / "run", "--input", tmp_path / "in.jsonl", "--label-separator", "a")
+    assert "--label-separator 'a' stands in the label 'blame'" in err
+
+
+WRONG = [
+    (
+        ["--input", "in.jsonl", "--text-column", "txt"],
+        "in.jsonl row 1 has no column 'txt'; columns: text, n (did you mean",
+    ),
+    (["--input", "in.jsonl"], "in.jsonl row 6, column 'text' must be a string; got 7"),
+    (["--input", "late.jsonl"], "late.jsonl row 6 has a column 'score', which the first rows lack and prediction adds"),
+    (["--input", "none.csv"], "no input file 'none.csv'"),
+    (
+        ["--input", "in.jsonl", "--output", "out.xlsx"],
+        "the output's ending must be one of .csv, .tsv, .jsonl, .parquet",
+    ),
+    (["--input", "empty.csv"], "empty.csv holds no rows"),
+    (["--input", "both.csv"], "has the column 'predicted_label' and that without predicted_"),
+    ([], "takes either texts or --input FILE"),
+    (["a text", "--input", "in.jsonl"], "takes either texts or --input FILE"),
+    (["a text", "--output", "out.csv"], "--output is for --input FILE"),
+    (["a great film", ""], "text 2 '' is empty"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_what_cannot_be_predicted_is_named(workplace, rnn_hf, tmp_path, monkeypatch, arguments, message):
+    good = '{"text": "a film", "n": 1}\n' * 5
+    (tmp_path / "in.jsonl").write_text(good + '{"text": 7}\n')
+    (tmp_path / "late.jsonl").write_text(good + '{"text": "a", "score": 1}\n')
+    (tmp_path / "empty.csv").write_text("text\n")
+    (tmp_path / "both.csv").write_text("text,label,predicted_label\na,b,c\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = (
+        [*arguments, "--output", "out.csv"] if "--input" in arguments and "--output" not in arguments else arguments
+    )
+    code, out, err = rnn_hf("predict", workplace / "runs/classifier", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not any(file.name.startswith((".", "out")) for file in tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(workplace, tmp_path):
+    """Rows of 1 kB: 40 MB more of them may not cost 20 MB."""
+    peaks = []
+    for number in (20_000, 60_000):
+        (tmp_path / "in.csv").write_text("text,more\n" + f"a great film,{'x' * 1000}\n" * number)
+        code = (
+            "import resource, sys; from rnn_hf.cli import main; code = main(sys.argv[1:]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        )
+        command = [sys.executable, "-c", code, "predict", "runs/classifier", "--input", str(tmp_path / "in.csv")]
+        command += ["--output", str(tmp_path / "out.parquet")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout))
+        assert pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == number
+    assert peaks[1] - peaks[0] < 20_000  # kB
