@@ -71,10 +71,7 @@ class Encoder:
     def _remember(self) -> None:
         """Tokenises the parts that were numbered last."""
         parts, self.numbers.new = self.numbers.new, []
-        # A part of ASCII letters and digits alone is one token in all word tokenizers.
-        words = [part.lower() if self.lowercase else part for part in parts]
-        pairs = zip(parts, words, strict=True)
-        whole = [self.vocabulary.get(word) if part.isascii() and part.isalnum() else None for part, word in pairs]
+        whole = [self._single_id(part) for part in parts]
         single = [number for number, token in enumerate(whole) if token is not None]
         # Many others as one text, told apart by where each token begins. Only for ASCII, which normalisation changes
         # character by character: elsewhere a token's place in the text is not certain.
@@ -97,6 +94,12 @@ class Encoder:
         self.ids.extend(whole[number] for number in single)
         self.ids.extend(chain.from_iterable(joined + alone))
         self.num_characters += sum(map(len, parts))
+
+    def _single_id(self, part: str) -> int | None:
+        """The id of a known word of ASCII letters and digits alone, which every word tokenizer leaves whole."""
+        if part.isascii() and part.isalnum():
+            return self.vocabulary.get(part.lower() if self.lowercase else part)
+        return None
 
     def _tokenized(self, texts: Sequence[str], **options: bool) -> dict[str, list]:
         if not texts:
