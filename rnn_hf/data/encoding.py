@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ..tokenization import reads_parts_alone
 
+IGNORED = -100  # the label that transformers' losses skip
 TEXTS_A_CALL = 500  # enough to keep the tokenizer's threads busy, few enough to stay in the processor's cache
 PARTS_A_TEXT = 200  # new parts that are tokenised as one text: a call for each costs ten times as much
 MOST_CHARACTERS = 2**22  # of the parts that are remembered, some 100 MB with their ids

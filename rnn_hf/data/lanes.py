@@ -13,12 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
-from .encoding import check_known
+from .encoding import IGNORED, check_known
 from .sources import load_rows
 from .token_files import stream_of
 from .token_stream import TokenStream
 
-IGNORED = -100  # the label that transformers' losses skip
 EVAL_STATES = ("carried", "reset")
 TEXTS_AT_ONCE = 32  # of about one length, where each is read by itself
 
