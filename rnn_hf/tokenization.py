@@ -197,7 +197,7 @@ def tokenizer_options(spec: str | dict[str, Any]) -> dict[str, Any]:
     if problem := one_of(*KINDS)(kind):
         raise ValueError(f"tokenizer must be an existing folder, {{'pretrained': HUB_ID}} or {problem}")
     _refuse_unknown(options, kind_options(kind), f"the {kind} tokenizer")
-    _check(**{name: spec[name] for name in kind_options(kind) if name in spec})
+    _check(**{name: spec[name] for name in kind_options(kind) if name in spec and name in RULES})
     return dict(spec)
 
 

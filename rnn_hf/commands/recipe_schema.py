@@ -148,7 +148,7 @@ def _config_schema() -> dict[str, Any]:
 def _tokenizer_schema() -> dict[str, Any]:
     described = [_closed({"pretrained": {"type": "string", "description": "a folder, or an id on the Hub"}})]
     for kind in KINDS:
-        options = {name: getattr(RULES[name], "schema", {}) for name in kind_options(kind)}
+        options = {name: getattr(RULES.get(name), "schema", {}) for name in kind_options(kind)}
         described.append(_closed({"kind": {"const": kind}, **options}) | {"required": ["kind"]})
     return {"anyOf": [{"type": ["string", "null"], "examples": list(KINDS)}, *described]}
 

@@ -28,22 +28,23 @@ def on_tiny_data(recipe: dict[str, Any], folder: Path) -> dict[str, Any]:
     data["dataset"] = str(folder)
     for key in ("path", "splits"):
         data.pop(key, None)
-    if isinstance(data.get("tokenizer"), dict) and "pretrained" in data["tokenizer"]:
+    tokenizer = data.get("tokenizer")
+    if isinstance(tokenizer, dict) and "pretrained" in tokenizer:
         del data["tokenizer"]
     if model.pop("pretrained", None) is not None:
         model["config"] = {key: value for key, value in config.items() if key != "vocab_size"}
-    if model.get("word_vectors") is not None:
-        model["word_vectors"] = str(_write_vectors(folder / "vectors.txt", words, config.get("embedding_size", 50)))
-    if isinstance(data.get("tokenizer"), dict) and "extra_words" in data["tokenizer"]:
-        data["tokenizer"]["extra_words"] = str(_write_vectors(folder / "words.txt", words, 1))
+    for section, key in ((model, "word_vectors"), (tokenizer, "extra_words")):
+        if isinstance(section, dict) and section.get(key) is not None:
+            section[key] = str(_write_vectors(folder / "vectors.txt", words, config.get("embedding_size", 50)))
     return recipe
 
 
 def _rows(task: str, data: dict[str, Any], words: list[str], rows: int, seed: str) -> list[dict[str, Any]]:
     draw = random.Random(seed)
     texts = [draw.choices(words, k=WORDS_A_ROW) for _ in range(rows)]
-    # each word once, so that an adaptive head's clusters are all there, and enough tokens for a lane each
-    texts += [words[i : i + WORDS_A_ROW] for i in range(0, len(words), WORDS_A_ROW)]
+    if seed == "train":  # each word once, so that an adaptive head's clusters are all there
+        texts += [words[i : i + WORDS_A_ROW] for i in range(0, len(words), WORDS_A_ROW)]
+    # enough tokens for a lane each
     texts *= -(-4 * data.get("batch_size", 32) // (len(texts) * WORDS_A_ROW))
     if task == "language_modeling":
         return [{data.get("text_column", "text"): " ".join(text)} for text in texts]
