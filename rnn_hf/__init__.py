@@ -5,31 +5,35 @@ they are first used, so training libraries cost nothing to those who only load a
 """
 
 import importlib
-
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
-
-from .models.configuration_rnn import RnnConfig
-from .models.modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
+import sys
+from pathlib import Path
 
 __version__ = "0.1.0"
 
-AutoConfig.register("rnn", RnnConfig)
-AutoModel.register(RnnConfig, RnnModel)
-AutoModelForCausalLM.register(RnnConfig, RnnForCausalLM)
-AutoModelForSequenceClassification.register(RnnConfig, RnnForSequenceClassification)
-AutoModelForTokenClassification.register(RnnConfig, RnnForTokenClassification)
+
+def _is_command() -> bool:
+    """Whether this process is `rnn-hf ...` or `python -m rnn_hf.cli ...`."""
+    program = Path(sys.argv[0]).name if sys.argv else ""
+    return program in ("rnn-hf", "rnn-hf.exe") or (program == "-m" and "rnn_hf.cli" in sys.orig_argv)
+
+
+# torch and transformers take seconds, for which `rnn-hf --help` and `rnn-hf recipes ls` should not wait: the command
+# registers the models where a verb opens or makes one (`commands/common.py`).
+if not _is_command():
+    importlib.import_module(".models.auto", __name__)
 
 _LAZY = {
     "ClassificationDataModule": ".data.classification",
     "ClassificationModule": ".training.classification",
     "LanguageModelingDataModule": ".data.language_modeling",
     "LanguageModelingModule": ".training.language_modeling",
+    "RnnConfig": ".models.configuration_rnn",
+    "RnnForCausalLM": ".models.modeling_rnn",
+    "RnnForSequenceClassification": ".models.modeling_rnn",
+    "RnnForTokenClassification": ".models.modeling_rnn",
+    "RnnModel": ".models.modeling_rnn",
+    "TaggingDataModule": ".data.tagging",
+    "TaggingModule": ".training.tagging",
     "build_tokenizer": ".tokenization",
     "byte_tokenizer": ".tokenization",
     "detach_": ".models.cache",
@@ -40,21 +44,15 @@ _LAZY = {
     "repeat_state": ".generation.state",
     "save_state": ".generation.state",
     "select_state": ".generation.state",
+    "split_words": ".data.sentences",
     "stream": ".generation.streaming",
+    "tag_sentences": ".data.sentences",
     "train_bpe_tokenizer": ".tokenization",
     "train_char_tokenizer": ".tokenization",
     "train_word_tokenizer": ".tokenization",
 }
 
-__all__ = [
-    "RnnConfig",
-    "RnnForCausalLM",
-    "RnnForSequenceClassification",
-    "RnnForTokenClassification",
-    "RnnModel",
-    "__version__",
-    *sorted(_LAZY),
-]
+__all__ = ["__version__", *sorted(_LAZY)]
 
 
 def __getattr__(name: str):

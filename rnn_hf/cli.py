@@ -1,7 +1,8 @@
 """The `rnn-hf` command: picks the verb, imports its module only then, and turns bad input into one line.
 
-A verb is a file in `rnn_hf/commands/` with `run(argv)`. Exit codes: 0; 2 for bad input; 130 for Ctrl-C. Only bad input
-(`ValueError`, `OSError`) becomes one line on stderr; anything else is a bug and keeps its traceback.
+A verb is a file in `rnn_hf/commands/` with `run(argv)`; `lr-find` is `lr_find.py`. Exit codes: 0; 2 for bad input; 130
+for Ctrl-C. Only bad input (`ValueError`, `OSError`) becomes one line on stderr; anything else is a bug and keeps its
+traceback.
 """
 
 import importlib
@@ -14,6 +15,8 @@ from . import __version__
 VERBS = {
     "quickstart": "train a language model and a classifier on real reviews, and load both (10 minutes)",
     "fit": "train a model from a recipe and write a Hugging Face folder",
+    "recipes": "list, copy and validate the recipes that come with rnn-hf",
+    "lr-find": "find a learning rate for a recipe, with a picture",
     "generate": "continue a text with a language model, printed as it is made",
     "predict": "print the label and its probability for each text",
     "evaluate": "print a model's metrics on a file",
@@ -57,10 +60,10 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     verb, *rest = argv
     if verb not in VERBS:
-        from .models.config_checks import suggestion
+        from .models.suggestion import suggestion
 
         raise ValueError(f"unknown command {verb!r}{suggestion(verb, VERBS)}; the commands are {', '.join(VERBS)}")
-    importlib.import_module(f"rnn_hf.commands.{verb}").run(rest)
+    importlib.import_module(f"rnn_hf.commands.{verb.replace('-', '_')}").run(rest)
     return 0
 
 

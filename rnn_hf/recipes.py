@@ -1,14 +1,24 @@
 """Find recipes: the YAML files under `recipes/`, named `<dataset>/<model>`, or any path to one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .models.config_checks import suggestion
+from .models.suggestion import suggestion
 
 _INSTALLED = Path(__file__).with_name("_recipes")  # inside the wheel
 ROOT = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "recipes"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as everyone means it and YAML 1.2 has it; to YAML 1.1 it is a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def recipe_names() -> list[str]:
@@ -39,7 +49,7 @@ def find_recipe(name_or_path: str) -> Path:
 def read_recipe(path: Path) -> dict[str, Any]:
     """The recipe's mapping. Raises ValueError if the file is not a YAML mapping."""
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(recipe, dict):
@@ -48,6 +58,30 @@ def read_recipe(path: Path) -> dict[str, Any]:
         if not isinstance(recipe.get(section, {}), dict):
             raise ValueError(f"{path}: {section} must be a mapping; got {recipe[section]!r:.60}")
     return recipe
+
+
+def recipe_title(path: Path) -> str:
+    """The first line of the header, which says what the recipe is; empty where it has none."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            return ""
+        if not line.startswith("# yaml-language-server:"):
+            return line.lstrip("# ").rstrip()
+    return ""
+
+
+def merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """`second` over `first`, key by key at any depth.
+
+    A mapping that names what it is, by `kind` or `class_path`, replaces the other whole: its options are no others'.
+    """
+    result = dict(first)
+    for name, value in second.items():
+        whole = (
+            not isinstance(value, dict) or not isinstance(first.get(name), dict) or {"kind", "class_path"} & {*value}
+        )
+        result[name] = value if whole else merged(first[name], value)
+    return result
 
 
 def run_name(name_or_path: str) -> str:

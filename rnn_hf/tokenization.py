@@ -18,10 +18,17 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from .models.config_checks import boolean, integer, one_of, require, suggestion
+from .models.config_checks import boolean, described, integer, one_of, require, suggestion
 
 SPECIAL_TOKENS = ["<pad>", "<unk>", "<eos>"]
 BYTES = pre_tokenizers.ByteLevel.alphabet()  # the 256 characters that stand for bytes
+
+
+@described(type="string")
+def _words(value: Any) -> str | None:
+    given = isinstance(value, Iterable) and not isinstance(value, bytes) and value != ""
+    return None if given else f"an iterable of words, or in a recipe a file of word vectors; got {value!r}"
+
 
 RULES = {
     "vocab_size": integer(len(SPECIAL_TOKENS) + 1, optional=True),
@@ -29,6 +36,7 @@ RULES = {
     "lowercase": boolean,
     "split": one_of("words", "whitespace"),
     "padding_side": one_of("right", "left"),
+    "extra_words": _words,
 }
 
 # "don't" is one word; the possessive 's is its own, which frees 3 % of a 20,000-word review vocabulary.
@@ -46,6 +54,7 @@ def train_word_tokenizer(
     lowercase: bool = False,
     split: str = "words",
     padding_side: str = "right",
+    extra_words: Iterable[str] = (),
 ) -> PreTrainedTokenizerFast:
     """The most frequent words of `texts`; every other word is `<unk>`.
 
@@ -58,6 +67,9 @@ def train_word_tokenizer(
             before punctuation again, so the text is readable but not restored. "whitespace" is for text that is
             tokenised already (Penn Treebank, WikiText): decoding gives each token after a single space.
         padding_side: "right" for classification, "left" for generation.
+        extra_words: join the vocabulary behind the words of `texts`, in this order, as far as `vocab_size` lets them:
+            words that have a pre-trained vector. Where case counts and all of them are in lower case, each joins
+            capitalised too. In a recipe, the file of vectors.
 
     Raises ValueError for a value outside these, for an item that is not a string, and for texts without a word.
     """
@@ -79,6 +91,7 @@ def train_word_tokenizer(
         texts, pre_tokenizer, vocab_size, min_frequency, normalizer + [normalizers.Lowercase()] * lowercase
     )
     tokenizer.decoder = decoders.Sequence(joining + closing)
+    _extend(tokenizer, extra_words, vocab_size, both_cases=not lowercase)
     return _wrap(tokenizer, padding_side)
 
 
@@ -148,23 +161,39 @@ def build_tokenizer(
 
     Raises ValueError that lists every wrong key, FileNotFoundError for a folder that is absent or holds no tokenizer.
     """
+    options = tokenizer_options(spec)
+    if "pretrained" in options:
+        return _load(options["pretrained"], padding_side)
+    kind = options.pop("kind")
+    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+
+
+def tokenizer_options(spec: str | dict[str, Any]) -> dict[str, Any]:
+    """`build_tokenizer`'s `spec` as a mapping with `kind` or `pretrained`, checked without a text.
+
+    Raises ValueError that lists every wrong key.
+    """
     if isinstance(spec, str):
         spec = {"kind": spec} if spec in KINDS or not Path(spec).is_dir() else {"pretrained": spec}
     if not isinstance(spec, dict) or ("kind" in spec) == ("pretrained" in spec):
         raise ValueError(
             f"tokenizer must be a kind ({', '.join(KINDS)}) or hold one of the keys kind, pretrained; got {spec!r}"
         )
-    options = dict(spec)
+    options = [key for key in spec if key not in ("kind", "pretrained")]
     if "pretrained" in spec:
-        pretrained = options.pop("pretrained")
         _refuse_unknown(options, [], "a pretrained tokenizer")
-        return _load(pretrained, padding_side)
-    kind = options.pop("kind")
+        return dict(spec)
+    kind = spec["kind"]
     if problem := one_of(*KINDS)(kind):
         raise ValueError(f"tokenizer must be an existing folder, {{'pretrained': HUB_ID}} or {problem}")
-    allowed = [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
-    _refuse_unknown(options, allowed, f"the {kind} tokenizer")
-    return KINDS[kind](*([] if kind == "byte" else [texts]), **options, padding_side=padding_side)
+    _refuse_unknown(options, kind_options(kind), f"the {kind} tokenizer")
+    _check(**{name: spec[name] for name in kind_options(kind) if name in spec and name in RULES})
+    return dict(spec)
+
+
+def kind_options(kind: str) -> list[str]:
+    """The options of a kind of tokenizer, `padding_side` aside, which the task decides."""
+    return [name for name in inspect.signature(KINDS[kind]).parameters if name not in ("texts", "padding_side")]
 
 
 def _load(name: str, padding_side: str) -> PreTrainedTokenizerFast:
@@ -208,6 +237,24 @@ def _word_level(
     return tokenizer
 
 
+def _extend(tokenizer: Tokenizer, words: Iterable[str], vocab_size: int | None, both_cases: bool) -> None:
+    """Adds those of `words` that the tokenizer leaves whole, up to `vocab_size` tokens in all."""
+    if isinstance(words, str):
+        raise ValueError(f"extra_words must be an iterable of words; got the string {words!r}")
+    words = list(words)
+    if both_cases and not any(word != word.lower() for word in words):
+        words = [form for word in words for form in (word, word.capitalize())]
+    vocabulary = tokenizer.get_vocab()
+    for word in words:
+        if vocab_size is not None and len(vocabulary) >= vocab_size:
+            break
+        if tokenizer.normalizer is not None:
+            word = tokenizer.normalizer.normalize_str(word)
+        if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            vocabulary.setdefault(word, len(vocabulary))
+    tokenizer.model = models.WordLevel(vocabulary, unk_token="<unk>")
+
+
 def _wrap(tokenizer: Tokenizer, padding_side: str) -> PreTrainedTokenizerFast:
     pad_token, unk_token, eos_token = SPECIAL_TOKENS
     return PreTrainedTokenizerFast(
@@ -243,7 +290,7 @@ def _check(**options: Any) -> None:
         raise ValueError("; ".join(problems))
 
 
-def _refuse_unknown(options: dict[str, Any], allowed: list[str], what: str) -> None:
+def _refuse_unknown(options: Iterable[str], allowed: list[str], what: str) -> None:
     unknown = [f"{key!r}{suggestion(key, allowed)}" for key in options if key not in allowed]
     if unknown:
         choice = f"the options {', '.join(allowed)}" if allowed else "no options"

@@ -44,6 +44,12 @@ def test_unreadable_recipes(tmp_path, content, message):
         read_recipe(tmp_path / "recipe.yaml")
 
 
+def test_numbers_are_read_as_numbers(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("model: {learning_rate: 1e-3, config: {input_dropout: 2.5E-1, a: 1e, b: e3}}")
+    model = read_recipe(tmp_path / "recipe.yaml")["model"]
+    assert model == {"learning_rate": 0.001, "config": {"input_dropout": 0.25, "a": "1e", "b": "e3"}}
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

@@ -1,12 +1,9 @@
-"""What the verbs share: an argument parser that suggests, and opening a folder as the right kind of model."""
+"""What the verbs that use a model share: opening a folder as the right kind of model, and where a run writes."""
 
-import argparse
-import itertools
 import json
 import os
 import re
 from pathlib import Path
-from typing import NoReturn
 
 from transformers import (
     AutoConfig,
@@ -17,9 +14,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-import rnn_hf  # noqa: F401  registers the families with the Auto classes
-
-from ..models.config_checks import suggestion
+from ..models import auto  # noqa: F401  registers the families with the Auto classes
+from .parser import Parser  # noqa: F401  beside what else a verb needs
 
 # heading of an architecture's name -> (what it is called in messages, the class that opens it, the verb to use)
 KINDS = {
@@ -27,28 +23,6 @@ KINDS = {
     "ForSequenceClassification": ("a classifier", AutoModelForSequenceClassification, "predict"),
     "ForTokenClassification": ("a tagger", AutoModelForTokenClassification, "predict"),
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises ValueError with a suggestion where argparse would print its usage and exit."""
-
-    def __init__(self, **kwargs):
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
-
-    def parse_args(self, argv):
-        options = itertools.takewhile(lambda word: word != "--", argv)
-        for word in options:  # before argparse, which would first ask for the option that was misspelt
-            name = word.partition("=")[0]
-            if name.startswith("--") and " " not in name and name not in self._option_string_actions:
-                near = suggestion(name, self._option_string_actions)
-                raise ValueError(f"{self.prog}: unknown argument {word!r}{near}")
-        arguments, unknown = self.parse_known_args(argv)
-        if unknown:
-            raise ValueError(f"{self.prog}: unknown argument {unknown[0]!r}; `{self.prog} --help` explains")
-        return arguments
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{self.prog}: {message}; `{self.prog} --help` explains")
 
 
 def model_folder(name: str) -> str:

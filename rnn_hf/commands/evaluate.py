@@ -3,7 +3,8 @@
 Language models: loss (nats per token), perplexity and tokens, over the file as one stream in which `<eos>` ends each
 text and every token is scored. Classifiers: loss (nats per row), accuracy, macro and micro F1, expected calibration
 error and rows; precision, recall, F1 and support of each label; the confusion matrix. With several labels a row, the
-share of rows whose every label is right takes the place of accuracy, and there is no matrix.
+share of rows whose every label is right takes the place of accuracy, and there is no matrix. Taggers: loss (nats per
+word), accuracy and words, every word scored once; of tags that mark spans precision, recall and F1 of whole spans too.
 """
 
 import json
@@ -13,10 +14,12 @@ from typing import Any
 import torch
 
 from ..data.batches import labelled_batches, stream_batches
+from ..data.sentences import tagged_batches
 from ..training.classification_metrics import EVALUATIONS
 from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
-from .common import Parser, architecture, model_folder, open_model, require_labels
+from ..training.tagging_metrics import evaluation_of
+from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
 
 WIDEST_MATRIX = 12  # labels; of more, the commonest mistakes are listed
 MISTAKES = 20
@@ -31,30 +34,35 @@ def run(argv: list[str]) -> None:
     parser.add_argument("folder", help="run folder, model folder or Hub id")
     parser.add_argument("--data", required=True, help="a file, a folder of splits or a packaged data set")
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default: test")
-    parser.add_argument("--text-column", "--text_column", default="text", help="default: text")
-    parser.add_argument("--label-column", "--label_column", default="label", help="for classifiers; default: label")
+    parser.add_argument("--text-column", "--text_column", help="default: text; for taggers tokens")
+    parser.add_argument("--label-column", "--label_column", help="default: label; for taggers tags")
     parser.add_argument("--label-separator", "--label_separator", help="between several labels in a string")
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw confusion matrix and reliability there")
     arguments = parser.parse_args(argv)
-    is_classifier = architecture(model_folder(arguments.folder)).endswith("ForSequenceClassification")
-    model, tokenizer = open_model(arguments.folder, "ForSequenceClassification" if is_classifier else "ForCausalLM")
-    columns = {"text_column": arguments.text_column, "split": arguments.split}
-    if is_classifier:
+    found = architecture(model_folder(arguments.folder))
+    kind = next((kind for kind in KINDS if found.endswith(kind)), "ForCausalLM")
+    model, tokenizer = open_model(arguments.folder, kind)
+    columns = {"text_column": arguments.text_column or "text", "split": arguments.split}
+    if kind == "ForSequenceClassification":
         require_labels(model, arguments.folder, "evaluate")
         problem = model.config.problem_type or "single_label_classification"
-        columns["label_column"] = arguments.label_column
+        columns["label_column"] = arguments.label_column or "label"
         if problem.startswith("multi"):
             columns |= {"row_kind": "multi_label", "label_separator": arguments.label_separator}
         batches = labelled_batches(arguments.data, tokenizer, model.config.label2id, **columns)
         evaluation = EVALUATIONS[problem]()
+    elif kind == "ForTokenClassification":
+        columns |= {"text_column": arguments.text_column or "tokens", "label_column": arguments.label_column or "tags"}
+        batches = tagged_batches(arguments.data, tokenizer, model.config.label2id, **columns)
+        evaluation = evaluation_of(model.config.label2id)()
     else:
         evaluation, batches = LanguageModelingEvaluation(), stream_batches(arguments.data, tokenizer, **columns)
     with torch.inference_mode():
         for batch in batches:
             evaluation.update(model, batch)
     metrics = evaluation.compute()
-    report = evaluation.report(model.config.id2label) if is_classifier else {}
+    report = {} if kind == "ForCausalLM" else evaluation.report(model.config.id2label)
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))
     if arguments.plots is not None:
         draw_report(arguments.plots, report, f"{arguments.data} {arguments.split}")
@@ -64,10 +72,10 @@ def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:
     """Metrics a line each; then the report's tables, columns two spaces apart, numbers right-aligned."""
     parts = ["\n".join(f"{n} {v:.6g}" if isinstance(v, float) else f"{n} {v}" for n, v in metrics.items())]
     labels = report.get("labels", {})
-    if labels:
-        rows = [[label, *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), f"{row['support']}"]
-                for label, row in labels.items()]  # fmt: skip
-        parts.append(_table(["label", "precision", "recall", "f1", "support"], rows))
+    for name, table in {"span": report.get("span_types", {}), "label": labels}.items():
+        rows = [[key, *(f"{row[column]:.4f}" for column in ("precision", "recall", "f1")), f"{row['support']}"]
+                for key, row in table.items()]  # fmt: skip
+        parts += [_table([name, "precision", "recall", "f1", "support"], rows)] if rows else []
     if "confusion_matrix" in report:
         matrix, names = report["confusion_matrix"], list(labels)
         if len(names) <= WIDEST_MATRIX:

@@ -4,19 +4,28 @@ Here stands what needs no Lightning, so that it answers at once: help, the recip
 `lightning_cli.py`.
 """
 
-from ..models.config_checks import suggestion
+from collections.abc import Iterable, Sequence
+
+from ..models.suggestion import suggestion
 from ..recipes import find_recipe, read_recipe, recipe_names, run_name
 
-TASKS = ("language_modeling", "classification")
+TASKS = ("language_modeling", "classification", "tagging")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 HELP = """usage: rnn-hf fit --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
 
 Trains the model that a recipe describes and writes a run folder: model/ (the best weights, for from_pretrained),
-checkpoints/last.ckpt and metrics.csv.
+checkpoints/last.ckpt, metrics.csv and curves.png.
 
-  --config RECIPE        a recipe's name, or the path of a YAML file
+  --config RECIPE        a recipe's name, or the path of a YAML file; a later one goes over an earlier one
   --output_dir DIR       the run folder; must be new or empty. Default: runs/RECIPE, then runs/RECIPE-2, ...
   --seed_everything N    default: 0
+  --device DEVICE        auto (default), cpu, cuda or mps
+  --max_steps N          train N steps, in however many epochs
+  --fast_dev_run         one step of training and evaluation, to see that all goes through; writes nothing
+  --logger NAME          tensorboard or wandb, beside metrics.csv
+  --early_stopping_patience N
+                         evaluations without a better one after which training stops; default: 5; 0 never stops
   --model.config.hidden_size 64 --data.batch_size 16 --trainer.max_epochs 1
                          any key of the recipe, and any that it leaves at its default
   --print_config         print the whole configuration and stop
@@ -27,22 +36,69 @@ checkpoints/last.ckpt and metrics.csv.
 
 def run(argv: list[str]) -> None:
     options = command_line_options(argv)
-    configs = [value or "" for name, value in options if name == "config"]
-    if not configs:
-        if not options or ("help", None) in options:
-            print(HELP + "".join(f"  {name}\n" for name in recipe_names()), end="")
-            return
-        raise ValueError(f"fit needs --config RECIPE: the path of a YAML file or one of {', '.join(recipe_names())}")
-    recipes = {str(find_recipe(config)): read_recipe(find_recipe(config)) for config in configs}
-    tasks = [recipe["task"] for recipe in recipes.values() if "task" in recipe]
-    tasks += [value for name, value in options if name == "task"]
-    if not tasks or tasks[-1] not in TASKS:
-        got = f"got {tasks[-1]!r}{suggestion(tasks[-1], TASKS)}" if tasks else "the recipe has no task"
-        raise ValueError(f"task must be one of {', '.join(TASKS)}; {got}")
+    if (("help", None) in options and not any(name == "config" for name, _ in options)) or not options:
+        print(HELP + "".join(f"  {name}\n" for name in recipe_names()), end="")
+        return
+    request = read_request(options, "fit")
 
     from .lightning_cli import FitCLI  # 4 s, which no error above should cost
 
-    FitCLI(tasks[-1], run_name(configs[-1]), recipes, [option for option in options if option[0] != "config"]).fit()
+    FitCLI(*request).fit()
+
+
+def read_request(options: list[tuple[str, str | None]], verb: str) -> tuple:
+    """(task, the run's name, path -> mapping of each recipe, the other options): what `FitCLI` takes.
+
+    Raises:
+        ValueError, OSError: no recipe, an unknown one, or one without a task.
+    """
+    configs = [value or "" for name, value in options if name == "config"]
+    if not configs:
+        raise ValueError(f"{verb} needs --config RECIPE: the path of a YAML file or one of {', '.join(recipe_names())}")
+    recipes = {str(find_recipe(config)): read_recipe(find_recipe(config)) for config in configs}
+    task = checked_task(recipes.values(), [value for name, value in options if name == "task"])
+    return task, run_name(configs[-1]), recipes, expanded([pair for pair in options if pair[0] != "config"])
+
+
+def checked_task(recipes: Iterable[dict], given: Sequence[str | None] = ()) -> str:
+    """The task of the last recipe that has one, or the one `given` on the command line.
+
+    Raises:
+        ValueError: none, or an unknown one.
+    """
+    tasks = [*(recipe["task"] for recipe in recipes if "task" in recipe), *given]
+    if not tasks:
+        misspelt = [key for recipe in recipes for key in recipe if suggestion(key, ["task"])]
+        said = f": {misspelt[0]!r} is no key (did you mean 'task'?)" if misspelt else ""
+        raise ValueError(f"the recipe has no task{said}; task must be one of {', '.join(TASKS)}")
+    if tasks[-1] not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}; got {tasks[-1]!r}{suggestion(tasks[-1], TASKS)}")
+    return tasks[-1]
+
+
+def expanded(options: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """The options with the keys of `trainer` in the place of `--device`, `--max_steps` and `--fast_dev_run`.
+
+    Raises:
+        ValueError: an unknown device.
+    """
+    result = []
+    for name, value in options:
+        if name == "device":
+            if value not in DEVICES:
+                near = suggestion(value, DEVICES)
+                raise ValueError(f"--device must be one of {', '.join(DEVICES)}; got {value!r}{near}")
+            result.append(("trainer.accelerator", value))
+        elif name == "max_steps":
+            epochs = (
+                [] if any(other == "trainer.max_epochs" for other, _ in options) else [("trainer.max_epochs", "-1")]
+            )
+            result += [*epochs, ("trainer.max_steps", value)]
+        elif name == "fast_dev_run":
+            result.append(("trainer.fast_dev_run", value or "true"))
+        else:
+            result.append((name, value))
+    return result
 
 
 def command_line_options(argv: list[str]) -> list[tuple[str, str | None]]:
@@ -60,5 +116,5 @@ def command_line_options(argv: list[str]) -> list[tuple[str, str | None]]:
         elif options and options[-1][1] is None and options[-1][0] not in ("help", "print_config"):
             options[-1] = (options[-1][0], word)
         else:
-            raise ValueError(f"fit takes options only, --name value; got {word!r}")
+            raise ValueError(f"only options are taken, --name value; got {word!r}: a recipe follows --config")
     return options

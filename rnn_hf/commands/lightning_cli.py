@@ -1,43 +1,49 @@
 """LightningCLI as `rnn-hf fit` uses it: one task, recipes whose misspelt keys are named, and the end of the run.
 
-Lightning parses, builds and trains. Ours are: suggestions for keys at any depth, the checks that come before anything
-is computed, the run folder, and the Hugging Face folder with the best weights.
+Lightning parses, builds and trains. Ours are: layered recipes, suggestions for keys at any depth, the checks that come
+before anything is computed, the run folder, and the Hugging Face folder with the best weights.
 """
 
 import argparse
-import contextlib
-import inspect
+import functools
 import logging
 import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from types import ModuleType
-from typing import Any, Literal
+from importlib.util import find_spec
+from typing import Literal
 
 import yaml
-from lightning.pytorch import callbacks, loggers
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
-from ..models.config_checks import suggestion
-from ..training.callbacks import BestWeights, Progress
+from ..data.tagging import TaggingDataModule
+from ..embeddings import find_word_vectors
+from ..models.suggestion import suggestion
+from ..recipes import merged
+from ..tokenization import tokenizer_options
+from ..training.callbacks import BestWeights, EarlyStop, Progress
 from ..training.classification import ClassificationModule
 from ..training.classification_plots import draw_report
+from ..training.curves import draw_run
 from ..training.export import write_model_folder
 from ..training.language_modeling import LanguageModelingModule
 from ..training.pretrained import model_config
+from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
+from .recipe_keys import Options, explain, refuse_unknown_keys
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
     "classification": (ClassificationModule, ClassificationDataModule),
+    "tagging": (TaggingModule, TaggingDataModule),
 }
 
 TRAINER_DEFAULTS = {
@@ -47,18 +53,19 @@ TRAINER_DEFAULTS = {
     "enable_model_summary": False,
 }
 
-# keys of `trainer` that name classes of Lightning's -> the module whose classes go without a path
-PLUGINS = {"callbacks": callbacks, "logger": loggers}
+# value of `logger` beside csv -> the package that it needs
+LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
-    r"(GPU|TPU) available|.*Tip: |Seed set to|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped"
-    r"|\s*Detected KeyboardInterrupt"
+    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |Seed set to|Loading `train_dataloader` to estimate"
+    r"|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
     r"The number of training batches .* is smaller than the logging interval",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
+    r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
 )
 
 
@@ -80,16 +87,17 @@ class FitCLI(LightningCLI):
         task: A key of `CLASSES`.
         name: The run's name, for the default folder.
         recipes: path -> mapping of each recipe, the later over the earlier.
-        options: (name, value) from the command line, over the recipes.
+        options: The command line's, over the recipes.
 
     Raises:
         ValueError, OSError: bad input. Nothing has been written.
     """
 
-    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: list[tuple[str, str | None]]):
+    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: Options):
         quiet_lightning()
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
-        args = [f"--config={path}" for path in recipes]
+        # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
+        args = [f"--config={yaml.safe_dump(functools.reduce(merged, recipes.values(), {}), sort_keys=False)}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
@@ -104,79 +112,95 @@ class FitCLI(LightningCLI):
                 parser_kwargs={"exit_on_error": False, "prog": f"rnn-hf fit --config {name}", "description": None},
             )
         except argparse.ArgumentError as error:
-            raise ValueError(self._explain(str(error))) from error
+            types = {a.dest: getattr(a, "_typehint", None) or a.type for a in self.parser._actions}
+            raise ValueError(explain(str(error), recipes, options, types)) from error
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {error}") from error
 
     def add_arguments_to_parser(self, parser):
         parser.add_argument("--task", type=Literal[self.task], default=self.task, help="what is trained")
         parser.add_argument("--output_dir", type=str | None, help="run folder; must be new or empty")
+        parser.add_argument("--logger", type=Literal["csv", *LOGGERS], default="csv", help="records beside metrics.csv")
+        parser.add_argument(
+            "--early_stopping_patience",
+            type=int,
+            default=5,
+            help="evaluations without a better one after which training stops; 0 never stops. Those in the first half "
+            "of a one_cycle run do not count: what a high rate hides still comes",
+        )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.task == "classification":
             for name in ("id2label", "problem_type", "label_weights"):
                 parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
+        if self.task == "tagging":
+            parser.link_arguments("data.id2label", "model.id2label", apply_on="instantiate")
 
     def parse_arguments(self, parser, args):
-        # jsonargparse takes `--trainer.max_epoch` for an abbreviation, and has no suggestions.
-        keys = {action.dest for action in parser._actions}
-        for path, recipe in self.recipes.items():
-            _refuse_unknown(_paths(recipe, keys), keys, f"in {path}")
-        _refuse_unknown([name.removesuffix("+") for name, _ in self.options], keys, "on the command line")
+        refuse_unknown_keys(self.recipes, self.options, parser)
         self.config = parser.parse_args(args)
-
-    def _explain(self, message: str) -> str:
-        """jsonargparse's report on a value of the wrong type, in one line."""
-        for name, module in PLUGINS.items():
-            for entry in self._plugins(name):
-                if problem := _plugin_problem(entry, module):
-                    return f"trainer.{name}: {problem}"
-        key = re.search(r'(?:Parser key|[Kk]ey) "([^"]+)"', message)
-        value = re.search(r"(?:Given|Got) value: (.*)", message)
-        action = key and next((a for a in self.parser._actions if a.dest == key[1]), None)
-        if not (value and action):
-            return message
-        kind = getattr(action, "_typehint", None) or action.type
-        name = kind.__name__ if isinstance(kind, type) else re.sub(r"\b(\w+\.)+", "", str(kind))  # without modules
-        return f"{key[1]} must be {name}; got {value[1]!r}"
-
-    def _plugins(self, name: str) -> Iterator[Any]:
-        """What recipes and command line give for `trainer.NAME`, as it was written."""
-        given = [(recipe.get("trainer") or {}).get(name) for recipe in self.recipes.values()]
-        for key, value in self.options:
-            if key in (f"trainer.{name}", f"trainer.{name}+") and value is not None:
-                with contextlib.suppress(yaml.YAMLError):
-                    given.append(yaml.safe_load(value))
-        for value in given:
-            yield from value if isinstance(value, list) else [value]
 
     def before_instantiate_classes(self):
         """All checks that need neither the data nor the model."""
         model, data = self.config.model, self.config.data
+        self._check_trainer()
+        if (package := LOGGERS.get(self.config.logger)) and not find_spec(package):
+            name = self.config.logger
+            raise ValueError(f'logger {name} needs the package {package}: pip install "rnn-hf[{name}]"')
+        if self.config.early_stopping_patience < 0:
+            got = self.config.early_stopping_patience
+            raise ValueError(f"early_stopping_patience must be a whole number from 0; got {got}")
         self.output_dir = run_folder(self.config.pop("output_dir"), self.name)
         if model.pretrained is not None:
             model.pretrained = model_folder(model.pretrained)
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": model.pretrained}
         model_config(model.config, model.pretrained)
+        extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
+        for file in (model.word_vectors, extra_words):  # before some seconds of reading the data
+            if isinstance(file, str):
+                find_word_vectors(file)
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
+
+    def _check_trainer(self) -> None:
+        settings = self.config.trainer
+        for name in ("max_epochs", "max_steps", "limit_train_batches"):
+            if settings[name] == 0:
+                raise ValueError(f"trainer.{name} must be more than 0, or nothing is trained; got {settings[name]!r}")
+        if settings.logger not in (None, True) and self.config.logger != "csv":
+            raise ValueError(f"give logger ({self.config.logger}) or trainer.logger; got both")
+        here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+        if here.get(settings.accelerator) is False:
+            devices = ", ".join(["cpu", *(name for name, available in here.items() if available)])
+            raise ValueError(
+                f"device {settings.accelerator} is not on this machine, or not in its torch; here: {devices}"
+            )
 
     def instantiate_trainer(self, **kwargs):
         settings = self.config_init.trainer
         self.best = BestWeights()
         given = settings.callbacks or []
+        given = given if isinstance(given, list) else [given]
         own = [self.best]
+        self.early_stop = None
+        if self.config.early_stopping_patience and not any(isinstance(callback, EarlyStopping) for callback in given):
+            self.early_stop = EarlyStop(self.best, self.config.early_stopping_patience)
+            own.append(self.early_stop)
         if settings.enable_progress_bar is not False:
             own.append(Progress(self.best))
         if settings.enable_checkpointing is not False:
             checkpoints = self.output_dir / "checkpoints"
             own.append(ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False))
-        settings.callbacks = [*(given if isinstance(given, list) else [given]), *own]
+        settings.callbacks = [*given, *own]
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
-            settings.logger = CSVLogger(self.output_dir, name="", version="")
+            settings.logger = [CSVLogger(self.output_dir, name="", version="")]
+            if self.config.logger == "tensorboard":
+                settings.logger.append(TensorBoardLogger(self.output_dir, name="", version="tensorboard"))
+            elif self.config.logger == "wandb":
+                settings.logger.append(WandbLogger(name=self.name, save_dir=self.output_dir, project="rnn-hf"))
         return super().instantiate_trainer(**kwargs)
 
     def _check_monitors(self, given: list) -> None:
@@ -185,7 +209,7 @@ class FitCLI(LightningCLI):
         evaluated, trained = [f"validation/{name}" for name in names], [f"train/{name}" for name in names[:2]]
         for callback in given:
             # at an epoch's end there may be no training metric: they are of every so many steps
-            allowed = evaluated if isinstance(callback, callbacks.EarlyStopping) else evaluated + trained
+            allowed = evaluated if isinstance(callback, EarlyStopping) else evaluated + trained
             name = getattr(callback, "monitor", None)
             if name is not None and name not in allowed:
                 raise ValueError(
@@ -196,29 +220,32 @@ class FitCLI(LightningCLI):
     def fit(self) -> None:
         """Trains, tests the best weights if there is a test split, and writes `OUT/model`.
 
+        Under `fast_dev_run` a few steps of each go through, and nothing is written.
+
         Raises:
             KeyboardInterrupt: Ctrl-C, at which Lightning itself would exit with 1.
         """
         began = time.monotonic()
         parameters = self.model.model.num_parameters()
-        for line in [*self.datamodule.summary(), f"{self.task} -> {self.output_dir} | {parameters:,} parameters"]:
+        self.model.count_covered_tokens(self.datamodule.train_dataloader())
+        where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
+        said = [*self.datamodule.summary(), *self.model.summary()]
+        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters"]:
             print(line, file=sys.stderr, flush=True)
-        try:
-            self.trainer.fit(self.model, self.datamodule)
-        except SystemExit as error:
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            raise
-        except MisconfigurationException as error:
-            raise ValueError(f"trainer: {error}") from error
+        self.train()
+        if self.trainer.fast_dev_run:
+            self.test()
+            print("fast_dev_run: training and evaluation went through; nothing was written")
+            return
+        if self.early_stop and self.early_stop.stopped:
+            print(f"stopped early: {self.early_stop.reason}", file=sys.stderr, flush=True)
         steps, epochs = self.trainer.global_step, self.trainer.current_epoch
         if self.best.evaluated_step != steps:  # trainer.max_steps may end a run within an epoch
             self.trainer.validate(self.model, self.datamodule, verbose=False)
         self.best.restore(self.model)
         best = self.best.best or {"metrics": {}, "reports": {}, "step": steps, "epoch": epochs}
         self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
-        if self.datamodule.has_test:
-            self.trainer.test(self.model, self.datamodule, verbose=False)
+        self.test()
         report = {
             "task": self.task,
             "metrics": self.model.metrics,
@@ -228,14 +255,18 @@ class FitCLI(LightningCLI):
             "best_epoch": best["epoch"],
             "steps": steps,
             "epochs": epochs,
+            "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "seed": self.config.seed_everything,
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
             "wall_seconds": round(time.monotonic() - began, 2),
             "data": self.datamodule.facts(),
         }
+        if self.model.word_vector_facts is not None:
+            report["word_vectors"] = self.model.word_vector_facts
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
+            draw_run(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
@@ -243,44 +274,23 @@ class FitCLI(LightningCLI):
                 draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             print(f"wrote {folder}")
 
+    def train(self) -> None:
+        """Trains the module as the trainer says."""
+        try:
+            self.trainer.fit(self.model, self.datamodule)
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            raise
+        except MisconfigurationException as error:
+            raise ValueError(f"trainer: {error}") from error
 
-def _plugin_problem(entry: Any, module: ModuleType) -> str | None:
-    """What is misspelt in a class's name or `{class_path: NAME, init_args: {...}}`; None where nothing is."""
-    if isinstance(entry, str):
-        entry = {"class_path": entry}
-    if not isinstance(entry, dict) or "class_path" not in entry:
-        return None
-    name = str(entry["class_path"]).removeprefix(f"{module.__name__}.")
-    if name in module.__all__:
-        arguments = list(inspect.signature(getattr(module, name)).parameters)
-        wrong = [key for key in entry.get("init_args") or {} if key not in arguments]
-        return f"{name} has no argument {wrong[0]!r}{suggestion(wrong[0], arguments)}" if wrong else None
-    if "." in name:
-        return None
-    return f"no class {name!r}{suggestion(name, module.__all__)}; a class of your own needs its module's path"
+    def test(self) -> None:
+        """Evaluates the weights as they are on the test split, if there is one."""
+        if self.datamodule.has_test:
+            self.trainer.test(self.model, self.datamodule, verbose=False)
 
 
 def _data_seed(seed: bool | int) -> int:
     """One seed for all: `--seed_everything` decides the order of the data too."""
     return 0 if isinstance(seed, bool) else seed
-
-
-def _paths(recipe: Any, keys: set[str], prefix: str = "") -> Iterator[str]:
-    """The dotted paths in a recipe, down to the parser's keys (below them the owner of the value checks)."""
-    for name, value in recipe.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, dict) and any(key.startswith(f"{path}.") for key in keys if not key.endswith(".help")):
-            yield from _paths(value, keys, f"{path}.")
-        else:
-            yield path
-
-
-def _refuse_unknown(paths: Iterable[str], keys: set[str], where: str) -> None:
-    """Raises ValueError that lists every path that is neither a key, nor above one, nor below one."""
-    problems = []
-    for path in paths:
-        parents = {path.rsplit(".", depth)[0] for depth in range(1, path.count(".") + 1)} - {"model", "data", "trainer"}
-        if path not in keys and not parents & keys:
-            problems.append(f"unknown key {path!r} {where}{suggestion(path, keys)}")
-    if problems:
-        raise ValueError("; ".join(problems))

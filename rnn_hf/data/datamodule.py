@@ -10,12 +10,13 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
+from ..embeddings import find_word_vectors, words_of
 from ..models.config_checks import Rule, boolean, number, one_of, suggestion
 from ..tokenization import build_tokenizer
 from .batches import EncodedTexts, TokenStream, check_known
 from .readers import EMPTY_TEXT, Rows
 from .sources import SPLIT_NAMES, Source, load_source
-from .splits import overlap
+from .splits import as_string, overlap
 
 
 class TextDataModule(LightningDataModule):
@@ -157,8 +158,14 @@ class TextDataModule(LightningDataModule):
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """The tokenizer that the argument of that name describes; if it is trained, then on the training texts."""
-        return build_tokenizer(self.tokenizer_spec, self.source.splits["train"].texts, self.padding_side)
+        """The tokenizer that the argument of that name describes; if it is trained, then on the training texts.
+
+        Of a word tokenizer `extra_words` names a file of word vectors, whose words are read.
+        """
+        spec = self.tokenizer_spec
+        if isinstance(spec, dict) and isinstance(spec.get("extra_words"), str):
+            spec = spec | {"extra_words": words_of(find_word_vectors(spec["extra_words"]))}
+        return build_tokenizer(spec, map(as_string, self.source.splits["train"].texts), self.padding_side)
 
     @cached_property
     def encoded(self) -> dict[str, TokenStream | EncodedTexts]:

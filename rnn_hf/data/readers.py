@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..models.config_checks import one_of, require, suggestion
+from . import conll
 
 LONGEST_LINE = 2**24  # characters of a line, a field or a json list; a tokenizer takes some 100 bytes for each
 ROW_KINDS = ("text", "multi_label", "tokens")
@@ -295,6 +296,11 @@ def _class_names(feature: Any) -> list[str] | None:
     return getattr(getattr(feature, "feature", feature), "names", None)
 
 
+def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
+    with _opened(file, newline=None) as lines:
+        yield from conll.sentences(file, _lines(file, lines), columns)
+
+
 READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
@@ -302,6 +308,7 @@ READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
     ".jsonl": _read_json,
     ".parquet": _read_parquet,
     ".txt": _read_txt,
+    **dict.fromkeys(conll.ENDINGS, _read_conll),
 }
 
 

@@ -4,7 +4,6 @@ A configuration class states its rules in `field_rules`; `checked_config` runs t
 `PreTrainedModel` constructors run them again before anything is allocated.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -15,6 +14,8 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 from transformers.utils import logging
+
+from .suggestion import suggestion
 
 logger = logging.get_logger(__name__)
 
@@ -41,15 +42,24 @@ _TRANSFORMERS_KEYS = {
 Rule = Callable[[Any], str | None]  # value -> what is allowed, or None where the value is
 
 
-def suggestion(value: object, allowed: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the allowed name nearest to `value`, or an empty string."""
-    near = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.6)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def described(**schema: Any) -> Callable[[Rule], Rule]:
+    """Decorator of a rule: its `schema` is what JSON schema calls the values that the rule allows, as far as it can."""
+
+    def mark(rule: Rule) -> Rule:
+        rule.schema = schema
+        return rule
+
+    return mark
+
+
+def _types(name: str, optional: bool) -> list[str]:
+    return [name, "null"] if optional else [name]
 
 
 def one_of(*allowed: str) -> Rule:
     """The value is one of these names."""
 
+    @described(enum=list(allowed))
     def rule(value: Any) -> str | None:
         if isinstance(value, str) and value in allowed:
             return None
@@ -61,6 +71,7 @@ def one_of(*allowed: str) -> Rule:
 def integer(low: int, high: int = 10**9, optional: bool = False) -> Rule:
     """A whole number in [low, high]; with `optional`, None as well."""
 
+    @described(type=_types("integer", optional), minimum=low, maximum=high)
     def rule(value: Any) -> str | None:
         if value is None and optional:
             return None
@@ -73,7 +84,9 @@ def integer(low: int, high: int = 10**9, optional: bool = False) -> Rule:
 
 def number(low: float, high: float, open_above: bool = False, optional: bool = False) -> Rule:
     """A finite number in [low, high], or [low, high) with `open_above`; with `optional`, None as well."""
+    above = {"exclusiveMaximum" if open_above else "maximum": high}
 
+    @described(type=_types("number", optional), minimum=low, **above)
     def rule(value: Any) -> str | None:
         if value is None and optional:
             return None
@@ -86,19 +99,24 @@ def number(low: float, high: float, open_above: bool = False, optional: bool = F
     return rule
 
 
+@described(type="boolean")
 def boolean(value: Any) -> str | None:
     """True or False."""
     return None if isinstance(value, bool) else f"true or false; got {value!r}"
 
 
+FLOAT_TYPES = ("float32", "bfloat16", "float16", "float64")
+
+
+@described(enum=[*FLOAT_TYPES, None])
 def float_type(value: Any) -> str | None:
     """A floating-point type by torch's name, the type itself, or None."""
-    names = ("float32", "bfloat16", "float16", "float64")
-    if value is None or value in [getattr(torch, name) for name in names]:
+    if value is None or value in [getattr(torch, name) for name in FLOAT_TYPES]:
         return None
-    return one_of(*names)(value)
+    return one_of(*FLOAT_TYPES)(value)
 
 
+@described(type=["integer", "array", "null"], items={"type": "integer"})
 def token_ids(value: Any) -> str | None:
     """A token id, a list of them (several ends of text), or None."""
     ids = value if isinstance(value, list) else [value]

@@ -7,6 +7,7 @@ from .config_checks import (
     CheckedConfig,
     boolean,
     checked_config,
+    described,
     integer,
     number,
     one_of,
@@ -18,6 +19,7 @@ GATES = {"elman": 1, "gru": 3, "lstm": 4}  # blocks of rows in weight_ih and wei
 _dropout = number(0.0, 1.0, open_above=True)
 
 
+@described(type=["array", "null"], items={"type": "integer", "minimum": 1})
 def _cutoffs(value: object) -> str | None:
     if value is None:
         return None

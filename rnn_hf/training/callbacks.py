@@ -1,4 +1,5 @@
-"""`BestWeights` keeps the weights of the best evaluation; `Progress` prints lines fit for a terminal or a file."""
+"""`BestWeights` keeps the weights of the best evaluation, `EarlyStop` ends a run that gets no better, `Progress` prints
+lines fit for a terminal or a file."""
 
 import math
 import sys
@@ -53,6 +54,48 @@ class BestWeights(L.Callback):
 
     def load_state_dict(self, state_dict):
         self.best, self.evaluated_step = state_dict["best"], state_dict["evaluated_step"]
+
+
+class EarlyStop(L.Callback):
+    """Ends training once `patience` evaluations in a row were no better than the best one.
+
+    Only evaluations count that say something about the end of the run (`TextModule.patience_counts`).
+
+    Attributes:
+        waited: evaluations in a row that counted and were no better.
+    """
+
+    def __init__(self, best: BestWeights, patience: int):
+        self.best, self.patience, self.waited = best, patience, 0
+        self.name = None  # of the metric
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended the run."""
+        return self.waited >= self.patience
+
+    @property
+    def reason(self) -> str:
+        """Why it ended the run, for people."""
+        value, epoch = self.best.best["metrics"][self.name], self.best.best["epoch"]
+        return f"{self.waited} evaluations were no better than {self.name} {value:.5g} of epoch {epoch}"
+
+    def on_validation_end(self, trainer, module):
+        if trainer.state.fn != "fit" or trainer.sanity_checking or self.best.best is None:
+            return
+        self.name = module.monitor[0]
+        if self.best.best["step"] == trainer.global_step:
+            self.waited = 0
+        elif module.patience_counts:
+            self.waited += 1
+        if self.stopped:
+            trainer.should_stop = True
+
+    def state_dict(self):
+        return {"waited": self.waited}
+
+    def load_state_dict(self, state_dict):
+        self.waited = state_dict["waited"]
 
 
 class Progress(ProgressBar):
@@ -118,7 +161,11 @@ class Progress(ProgressBar):
         if trainer.sanity_checking:
             return
         best = self.best.best is not None and self.best.best["step"] == trainer.global_step
-        values = (f"{name} {value:.5g}" for name, value in module.metrics.items() if name.startswith("validation/"))
+        values = (
+            f"{name} {value:{',' if isinstance(value, int) else '.5g'}}"
+            for name, value in module.metrics.items()
+            if name.startswith("validation/")
+        )
         self._write(f"epoch {epoch_number(trainer)} | " + " | ".join(values) + (" | best" if best else ""), keep=True)
         if trainer.state.fn == "fit":
             self._restart_clock()

@@ -9,7 +9,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from ..models.config_checks import one_of, require
 from .classification_metrics import EVALUATIONS, ClassificationEvaluation
 from .module import TextModule
-from .pretrained import build_model
 
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
@@ -57,7 +56,7 @@ class ClassificationModule(TextModule):
         allowed = [name for name in self.Evaluation.names if name != "rows"]
         require(one_of(*allowed), **{"model.monitor": monitor or usual})
         self.monitor = (f"validation/{monitor or usual}", "min" if monitor in LOWER_IS_BETTER else "max")
-        self.model = build_model(
+        self.model = self.build_model(
             AutoModelForSequenceClassification,
             tokenizer,
             config,

@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from ..models.cache import detach_, new_cache
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
-from .pretrained import build_model
 
 
 class LanguageModelingModule(TextModule):
@@ -37,7 +36,7 @@ class LanguageModelingModule(TextModule):
         **optimization,
     ):
         super().__init__(**optimization)
-        self.model = build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        self.model = self.build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
         if tokenizer.unk_token_id is not None:  # "unknown word" is no word to write
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps

@@ -1,24 +1,40 @@
-"""`TextModule`: what every task's LightningModule shares: AdamW, its schedule, and exact metrics of an evaluation."""
+"""`TextModule`: what every task's LightningModule shares: optimiser, schedule, and exact metrics of an evaluation."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import lightning as L
-from torch.optim import AdamW
+import torch
+from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..models.config_checks import number, one_of
+from ..embeddings import find_word_vectors, match_word_vectors
+from ..models.config_checks import boolean, integer, number, one_of
+from .pretrained import build_model
 
 
 class TextModule(L.LightningModule):
-    """A LightningModule that trains `self.model` by AdamW, with warm-up and a schedule over the whole run.
+    """A LightningModule that trains `self.model`, with a learning-rate schedule over the whole run.
 
-    A task gives `monitor`, `Evaluation` and `training_step`.
+    A task gives `monitor`, `Evaluation` and `training_step`. Accumulated batches count by what they score (tokens or
+    rows), so k batches in one step have the gradient of the one batch that they would be together.
 
     Args:
+        optimizer: `adamw`, or `sgd` (plain, without momentum) as in the recipes of Zaremba et al. 2014.
         learning_rate: The highest of the run.
-        weight_decay: Decoupled (Loshchilov & Hutter 2019), on matrices alone: biases and normalisation are exempt.
-        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` stays.
-        warmup_share: Share of all steps in which the rate rises from zero, linearly.
+        weight_decay: Decoupled for AdamW (Loshchilov & Hutter 2019); on matrices alone: biases and normalisation are
+            exempt.
+        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` stays;
+            `step_decay` stays for `decay_after_epoch` epochs and is then multiplied by `decay_factor` each epoch.
+        warmup_share: Share of all steps in which the rate rises from zero, linearly. Not for `step_decay`.
+        decay_factor: See `schedule`.
+        decay_after_epoch: See `schedule`.
+        gradient_checkpointing: Computes each layer twice, to keep fewer activations in memory.
+        word_vectors: A file of pre-trained vectors, or the name of one (`embeddings.find_word_vectors`), that the
+            embedding starts from. `config.embedding_size` is theirs.
+        freeze_word_vectors: Leaves the embedding as it starts, the rows that the file lacks too.
 
     Raises:
         ValueError: a value outside its range.
@@ -26,34 +42,108 @@ class TextModule(L.LightningModule):
 
     monitor: tuple[str, str]  # the metric that decides which weights are best, and its better end: "min" or "max"
     Evaluation: type  # one pass over evaluation data, see `metrics.py`; its `names` are what it computes
+    rules = {
+        "optimizer": one_of("adamw", "sgd"),
+        "learning_rate": number(0, 100),
+        "weight_decay": number(0, 100),
+        "schedule": one_of("one_cycle", "constant", "step_decay"),
+        "warmup_share": number(0, 1),
+        "decay_factor": number(0, 1),
+        "decay_after_epoch": integer(0),
+        "gradient_checkpointing": boolean,
+        "freeze_word_vectors": boolean,
+    }
 
     def __init__(
         self,
+        optimizer: str = "adamw",
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
         schedule: str = "one_cycle",
         warmup_share: float = 0.1,
+        decay_factor: float = 0.5,
+        decay_after_epoch: int = 4,
+        gradient_checkpointing: bool = False,
+        word_vectors: str | None = None,
+        freeze_word_vectors: bool = False,
     ):
         super().__init__()
-        given = {
-            "learning_rate": (learning_rate, number(0, 100)),
-            "weight_decay": (weight_decay, number(0, 100)),
-            "schedule": (schedule, one_of("one_cycle", "constant")),
-            "warmup_share": (warmup_share, number(0, 1)),
-        }
-        problems = [f"model.{name} must be {problem}" for name, (v, rule) in given.items() if (problem := rule(v))]
+        given = {name: value for name, value in locals().items() if name in self.rules}
+        problems = [f"model.{name} must be {p}" for name, value in given.items() if (p := self.rules[name](value))]
         if problems:
             raise ValueError("; ".join(problems))
-        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        # Not `self.optimizer`: Lightning's `optimizers()` holds the object, this is its name.
+        self.optimizer_name, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup_share = schedule, warmup_share
+        self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
+        self.gradient_checkpointing = gradient_checkpointing
+        if freeze_word_vectors and word_vectors is None:
+            raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
+        self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
+        self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
         self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
+
+    def build_model(
+        self,
+        auto_class: type,
+        tokenizer: PreTrainedTokenizerBase,
+        config: dict[str, Any] | None,
+        pretrained: str | None,
+        **decided: Any,
+    ) -> PreTrainedModel:
+        """`pretrained.build_model`, with the word vectors if there are any.
+
+        Raises ValueError also if both they and `pretrained` are given.
+        """
+        if self.word_vectors is None:
+            return build_model(auto_class, tokenizer, config, pretrained, **decided)
+        if pretrained is not None:
+            raise ValueError("give model.word_vectors or model.pretrained, which has its own; got both")
+        vectors = match_word_vectors(find_word_vectors(self.word_vectors), tokenizer)
+        self.word_vector_facts, self.has_vector = vectors.facts, vectors.found
+        model = build_model(auto_class, tokenizer, config, None, vectors, **decided)
+        model.get_input_embeddings().weight.requires_grad_(not self.freeze_word_vectors)
+        return model
+
+    def count_covered_tokens(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
+        """Adds to `word_vector_facts` the share of the tokens of `batches` that have a vector of the file."""
+        if self.word_vector_facts is not None:
+            counts = torch.zeros(len(self.has_vector), dtype=torch.int64)
+            for batch in batches:
+                ids = batch["input_ids"]
+                ids = ids[batch["attention_mask"].bool()] if "attention_mask" in batch else ids.flatten()
+                counts += ids.bincount(minlength=len(counts))
+            self.word_vector_facts["training_tokens_found_share"] = (
+                counts[self.has_vector].sum() / counts.sum()
+            ).item()
+
+    def summary(self) -> list[str]:
+        """What a run says about its model before it trains, in lines."""
+        facts = self.word_vector_facts
+        if facts is None:
+            return []
+        found = facts["found_exactly"] + facts["found_ignoring_case"]
+        line = (
+            f"word vectors {facts['file']}: {found / facts['vocabulary']:.1%} of {facts['vocabulary']:,} tokens of the "
+            f"vocabulary ({facts['found_exactly']:,} exactly, {facts['found_ignoring_case']:,} ignoring case)"
+        )
+        share = facts.get("training_tokens_found_share")
+        return [line if share is None else f"{line}, {share:.1%} of the training tokens"]
 
     @property
     def logs_now(self) -> bool:
         """Whether this training step reports: `self.log` at every step costs as much as a small model's step."""
         return (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+
+    @property
+    def patience_counts(self) -> bool:
+        """Whether an evaluation without improvement may end the run: under `one_cycle` not in its first half.
+
+        There the rate is high, and what it hides still comes as it falls.
+        """
+        return self.schedule != "one_cycle" or self.global_step >= self.planned_steps / 2
 
     def configure_optimizers(self):
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -61,16 +151,48 @@ class TextModule(L.LightningModule):
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
             {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
+        if self.optimizer_name == "sgd":
+            optimizer = SGD(groups, lr=self.learning_rate, fused=True)
+        else:
+            optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
         # Lightning clips no fused optimizer under mixed precision, in case it unscales; without this mark none does.
         optimizer._step_supports_amp_scaling = False
-        steps = self.trainer.estimated_stepping_batches
+        if self.schedule == "step_decay":
+            schedule = LambdaLR(optimizer, lambda done: self.decay_factor ** max(0, done + 1 - self.decay_after_epoch))
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
+        steps = self.planned_steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
             if self.schedule == "one_cycle":
                 raise ValueError("model.schedule one_cycle needs trainer.max_epochs or trainer.max_steps")
             return optimizer  # a share of an endless run is no number of steps
         schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.warmup_share * steps, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self):
+        if self.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._accumulated = []  # what each batch since the last step scores, where several make a step
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if self.trainer.accumulate_grad_batches > 1:
+            targets = batch.get("shift_labels", batch.get("labels"))
+            # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
+            scored = len(targets) if targets.is_floating_point() else (targets != -100).sum()
+            self._accumulated.append(torch.as_tensor(scored, dtype=torch.float32, device=targets.device).clamp(min=1))
+
+    def backward(self, loss):
+        """Lightning's, but for the weight of a batch among those that make one step."""
+        # Relative to the first, so that float16 does not overflow; `on_before_optimizer_step` makes the sum 1.
+        (loss * self._accumulated[-1] / self._accumulated[0] if self._accumulated else loss).backward()
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.logs_now:
+            self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
+            weights = torch.stack(self._accumulated) / self._accumulated[0]
+            scale = self.trainer.accumulate_grad_batches / weights.sum()
+            torch._foreach_mul_([p.grad for p in self.model.parameters() if p.grad is not None], scale)
+            self._accumulated = []
 
     def _start_evaluation(self):
         self.evaluation = self.Evaluation()

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from ..embeddings import MatchedVectors
 from ..models.configuration_rnn import RnnConfig
 
 
@@ -43,17 +45,35 @@ def build_model(
     tokenizer: PreTrainedTokenizerBase,
     config: dict[str, Any] | None,
     pretrained: str | None,
+    vectors: MatchedVectors | None = None,
     **decided: Any,
 ) -> PreTrainedModel:
     """A new model, or the pretrained one under the changed configuration, for the tokens of `tokenizer`.
 
+    Args:
+        vectors: What the embedding of a new model starts from, and a head that is tied to it; their width becomes
+            `embedding_size`.
+
     Raises:
-        ValueError: as `model_config`; or the pretrained model was trained with another vocabulary.
+        ValueError: as `model_config`; the pretrained model was trained with another vocabulary; `config` states another
+            `embedding_size` than the vectors have.
     """
     decided |= {"vocab_size": len(tokenizer)}
     decided |= {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     if pretrained is None:
-        return auto_class.from_config(model_config(config, **decided))
+        if vectors is not None:
+            width = vectors.weight.shape[1]
+            if (config or {}).get("embedding_size", width) != width:
+                raise ValueError(
+                    f"model.config.embedding_size is {config['embedding_size']!r}, but the vectors of "
+                    f"{vectors.facts['file']} have {width} numbers: leave it out, or give {width}"
+                )
+            decided["embedding_size"] = width
+        model = auto_class.from_config(model_config(config, **decided))
+        if vectors is not None:
+            with torch.no_grad():
+                model.get_input_embeddings().weight.copy_(vectors.weight)
+        return model
     saved = AutoConfig.from_pretrained(pretrained).vocab_size
     if saved != len(tokenizer):
         raise ValueError(

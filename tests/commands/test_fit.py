@@ -7,10 +7,7 @@ import sys
 
 import pytest
 import torch
-import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-
-from rnn_hf.recipes import ROOT, find_recipe, read_recipe, recipe_names
 
 from .conftest import write_workplace
 
@@ -19,7 +16,7 @@ from .conftest import write_workplace
 def test_the_run_folder_is_complete(workplace, name):
     run = workplace / "runs" / name
     pictures = {"confusion_matrix.png", "reliability_diagram.png"} if name == "classifier" else set()
-    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv"} | pictures
+    assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv", "curves.png"} | pictures
     assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
@@ -147,7 +144,49 @@ WRONG = [
     (["fit", "--config", "null.yaml"], "model must be a mapping; got None"),
     (["predict", "untokenised", "good film"], "holds no tokenizer.json"),
     (["fit", "--config", "typo.yaml"], "unknown key 'data.batchsize' in typo.yaml (did you mean 'data.batch_size'?)"),
-    (["fit", "lm.yaml"], "fit takes options only"),
+    (["fit", "--config", "lm.yaml", "--data.tokenizer.kind", "wrd"], "(did you mean 'word'?)"),
+    (["fit", "--config", "layer.yaml", "--data.tokenizer.vocb_size", "9"], "(did you mean 'vocab_size'?)"),
+    (["fit", "--config", "layer.yaml", "--data.tokenizer.vocab_size", "0"], "vocab_size must be a whole number from 4"),
+    (["fit", "--config", "layer.yaml", "--trainer.max_epochs", "0"], "trainer.max_epochs must be more than 0, or noth"),
+    (["fit", "--config", "lm.yaml", "--max_steps", "0"], "trainer.max_steps must be more than 0"),
+    (["fit", "--config", "lm.yaml", "--max_step", "9"], "unknown key 'max_step' on the command line"),
+    (["fit", "--config", "lm.yaml", "--device", "gpu"], "--device must be one of auto, cpu, cuda, mps; got 'gpu'"),
+    (["fit", "--config", "lm.yaml", "--device", "mps"], "device mps is not on this machine, or not in its torch; here"),
+    (["fit", "--config", "lm.yaml", "--data.seed", "5"], "'data.seed' on the command line cannot be set: it is taken"),
+    (["fit", "--config", "lm.yaml", "--model.tokenizer", "x"], "it is taken from data.tokenizer"),
+    (["fit", "--config", "classifier.yaml", "--model.id2label", "x"], "it is taken from data.id2label"),
+    (["fit", "--config", "classifier.yaml", "--model.id2label.0", "x"], "it is taken from data.id2label"),
+    (
+        ["fit", "--config", "linked.yaml"],
+        "'model.id2label' in linked.yaml cannot be set: it is taken from data.id2label",
+    ),
+    (["fit", "--config", "misnamed.yaml"], "the recipe has no task: 'taks' is no key (did you mean 'task'?)"),
+    (["fit", "--config", "lm.yaml", "--logger", "tensorbord"], "logger must be Literal['csv', 'tensorboard', 'wandb']"),
+    (
+        ["fit", "--config", "lm.yaml", "--early_stopping_patience", "-1"],
+        "early_stopping_patience must be a whole number",
+    ),
+    (
+        ["fit", "--config", "lm.yaml", "--config", "value.yaml"],
+        "callbacks: EarlyStopping: patience must be int; got 'many'",
+    ),
+    (["fit", "--config", "lm.yaml", "--config", "beside.yaml"], "unknown key 'patience' beside class_path"),
+    (
+        ["fit", "--config", "lm.yaml", "--config", "nameless.yaml"],
+        "a class is given as its name or as {class_path: NAME",
+    ),
+    (["fit", "--config", "lm.yaml", "--trainer.logger", "TensorBoardLogger"], "arguments are required: save_dir"),
+    (
+        ["fit", "--config", "lm.yaml", "--logger=wandb", "--trainer.logger=false"],
+        "give logger (wandb) or trainer.logger",
+    ),
+    (["lr-find"], None),
+    (["lr-find", "--config", "lm.yaml", "--min_rate", "0"], "--min_rate must be a number above 0; got '0'"),
+    (["lr-find", "--config", "lm.yaml", "--min_rate", "1", "--max_rate", "0.1"], "--max_rate must be a number above 1"),
+    (["lr-find", "--config", "lm.yaml", "--num_rates", "5"], "--num_rates must be a whole number above 20; got '5'"),
+    (["lr-find", "--config", "lm.yaml", "--model.learning_rat", "5"], "(did you mean 'model.learning_rate'?)"),
+    (["lr-find", "--model.learning_rate", "5"], "lr-find needs --config RECIPE"),
+    (["fit", "lm.yaml"], "only options are taken, --name value; got 'lm.yaml'"),
     (["generate", "runs/lm", "--promt", "x"], "unknown argument '--promt' (did you mean '--prompt'?)"),
     (["generate", "runs/lm", "--prompt", ""], "is empty"),
     (["generate", "runs/lm", "--prompt", "zzz"], "only words that the tokenizer does not know"),
@@ -207,6 +246,15 @@ def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, mes
     (workplace / "train.yaml").write_text(
         "trainer: {callbacks: [{class_path: EarlyStopping, init_args: {monitor: train/loss}}]}\n"
     )
+    (workplace / "layer.yaml").write_text("task: language_modeling\ndata: {dataset: absent, tokenizer: {kind: word}}\n")
+    (workplace / "linked.yaml").write_text(
+        "task: classification\nmodel: {id2label: {0: a}}\ndata: {dataset: reviews}\n"
+    )
+    (workplace / "misnamed.yaml").write_text("taks: classification\n")
+    stop = "{class_path: EarlyStopping, init_args: {monitor: validation/loss, patience: many}}"
+    (workplace / "value.yaml").write_text(f"trainer: {{callbacks: [{stop}]}}\n")
+    (workplace / "beside.yaml").write_text("trainer: {callbacks: [{class_path: EarlyStopping, patience: 3}]}\n")
+    (workplace / "nameless.yaml").write_text("trainer: {callbacks: [{init_args: {monitor: validation/loss}}]}\n")
     (workplace / "logger.yaml").write_text("trainer: {logger: {class_path: CSVLoger}}\n")
     (workplace / "number").mkdir(exist_ok=True)
     for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
@@ -236,30 +284,5 @@ def test_help_is_quick_and_names_every_verb():
     code = "import sys; from rnn_hf.cli import main; main(['--help']); assert 'lightning' not in sys.modules"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
-    for verb in ("fit", "generate", "predict", "evaluate", "score", "quickstart"):
+    for verb in ("fit", "recipes", "lr-find", "generate", "predict", "evaluate", "score", "quickstart"):
         assert f"\n  {verb} " in out.stdout
-
-
-def test_recipes_are_found_and_headed():
-    """Every recipe parses, has a header with its command, and its keys are accepted by the parser."""
-    names = recipe_names()
-    assert {"quickstart/language_model", "quickstart/sentiment"} <= set(names)
-    for name in names:
-        text = find_recipe(name).read_text()
-        assert text.startswith("#"), name
-        assert f"rnn-hf fit --config {name}" in text, name
-        assert read_recipe(find_recipe(name))["task"] in ("language_modeling", "classification")
-    assert ROOT.name in ("recipes", "_recipes")
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_runs(name, workplace, rnn_hf):
-    """On tiny data of the right shape: builds data and model, takes steps, writes the folder."""
-    code, _, err = rnn_hf(
-        "fit", "--config", name, "--data.dataset", "reviews", "--trainer.max_epochs", "1",
-        "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu",
-        "--output_dir", f"runs/recipe-{name.replace('/', '-')}",
-    )  # fmt: skip
-    assert code == 0, err
-    recipe = yaml.safe_load((workplace / f"runs/recipe-{name.replace('/', '-')}/model/recipe.yaml").read_text())
-    assert recipe["data"]["dataset"] == "reviews"

@@ -119,7 +119,7 @@ def test_a_failure_while_the_folder_is_written_leaves_no_half_of_it(workplace, r
     code, _, err = rnn_hf("fit", "--config", "lm.yaml", "--output_dir", "runs/full", "--trainer.max_epochs", "1")
     assert code == 2
     assert "No space left on device" in err
-    assert {p.name for p in (workplace / "runs/full").iterdir()} == {"checkpoints", "metrics.csv"}
+    assert {p.name for p in (workplace / "runs/full").iterdir()} == {"checkpoints", "metrics.csv", "curves.png"}
 
 
 def test_the_traceback_is_there_on_request(monkeypatch):

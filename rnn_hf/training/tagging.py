@@ -1,0 +1,56 @@
+"""Train a tagger: a label for each word, from scratch, with pre-trained word vectors or from a pretrained encoder."""
+
+from typing import Any
+
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+
+from .module import TextModule
+from .tagging_metrics import IGNORED, evaluation_of
+
+
+class TaggingModule(TextModule):
+    """A tagger on batches `input_ids`, `attention_mask` and `labels` `[batch, time]`.
+
+    Losses are mean nats per word: per label other than -100. Best are the weights of the highest validation F1 of spans
+    where the tags mark spans (B-TYPE, I-TYPE, O), otherwise of the highest accuracy.
+
+    Args:
+        tokenizer: Decides the vocabulary size and the special tokens.
+        id2label: Names of the tags.
+        config: Fields of the model's configuration; with `pretrained`, changes to it.
+        pretrained: Folder or Hub id of a tagger to go on from, or of a model whose encoder to start from.
+        optimization: See `TextModule`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        id2label: dict[int, str],
+        config: dict[str, Any] | None = None,
+        pretrained: str | None = None,
+        **optimization,
+    ):
+        super().__init__(**optimization)
+        self.Evaluation = evaluation_of(id2label.values())
+        self.monitor = (f"validation/{self.Evaluation.monitor}", "max")
+        self.model = self.build_model(
+            AutoModelForTokenClassification,
+            tokenizer,
+            config,
+            pretrained,
+            id2label=id2label,
+            label2id={label: i for i, label in id2label.items()},
+        )
+
+    def training_step(self, batch, batch_idx):
+        output = self.model(**batch)
+        if self.logs_now:
+            self.log("train/loss", output.loss.detach(), prog_bar=True)
+            word = batch["labels"] != IGNORED
+            right = output.logits.detach().argmax(-1)[word] == batch["labels"][word]
+            self.log("train/accuracy", right.float().mean(), prog_bar=True)
+        return output.loss
+
+    def _finish_evaluation(self, split: str):
+        super()._finish_evaluation(split)
+        self.reports[split] = self.evaluation.report(self.model.config.id2label)
