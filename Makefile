@@ -20,8 +20,8 @@ test: $(INSTALLED)  ## Run the tests
 test-all: $(INSTALLED)  ## Run the tests, the slow ones too
 	$(PYTEST) -m ""
 
-bench: $(INSTALLED)  ## Compare the speed with its peers (5 minutes on a machine that does nothing else)
-	for benchmark in layer lengths head step; do $(BIN)/python benchmarks/$$benchmark.py || exit; done
+bench: $(INSTALLED)  ## Compare the speed with its peers (10 minutes on a machine that does nothing else)
+	for benchmark in layer lengths head step phases curves data; do $(BIN)/python benchmarks/$$benchmark.py || exit; done
 
 style: $(INSTALLED)  ## Check style and formatting
 	$(BIN)/ruff check .

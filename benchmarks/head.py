@@ -3,7 +3,8 @@
     python benchmarks/head.py
 
 The peer is `F.cross_entropy(F.linear(...))` in float32. Ours is what RnnForCausalLM trains with. The gradients of all
-are compared with float64's in the same run, and the memory that a step needs beside the gradients is measured (Linux).
+are compared with float64's in the same run, the adaptive head with torch.nn.AdaptiveLogSoftmaxWithLoss, and the memory
+that a step needs beside the gradients is measured (Linux). Targets are distributed as words are.
 """
 
 import ctypes
@@ -11,10 +12,13 @@ import gc
 import sys
 
 import torch
-from compare import Row, arguments, medians, report
+from compare import Row, arguments, medians, report, zipf
+from torch import nn
 from torch.nn import functional as F
 
+from rnn_hf import RnnConfig, RnnForCausalLM
 from rnn_hf.models.heads import linear_cross_entropy
+from rnn_hf.models.products import use_onednn
 
 TOKENS, WIDTH, WORDS = 32 * 35, 650, 33_278
 
@@ -35,12 +39,24 @@ def extra_memory(step) -> float:
     return field("VmHWM") - before
 
 
+def torch_adaptive(ours: nn.Module, div_value: float) -> nn.AdaptiveLogSoftmaxWithLoss:
+    """torch's, with the same weights."""
+    theirs = nn.AdaptiveLogSoftmaxWithLoss(WIDTH, WORDS, ours.cutoffs, div_value, head_bias=True)
+    with torch.no_grad():
+        theirs.head.weight.copy_(torch.cat([ours.words.weight, ours.clusters.weight]))
+        theirs.head.bias.copy_(torch.cat([ours.bias, ours.clusters.bias]))
+        for tail, projection, words in zip(theirs.tail, ours.projections, ours.tails, strict=True):
+            tail[0].weight.copy_(projection.weight)
+            tail[1].weight.copy_(words.weight)
+    return theirs
+
+
 def main() -> int:
     options = arguments(__doc__, rounds=5)
     torch.manual_seed(0)
     hidden = 0.5 * torch.randn(TOKENS, WIDTH)
     parameters = [0.05 * torch.randn(WORDS, WIDTH), torch.randn(WORDS)]
-    targets = torch.randint(WORDS, (TOKENS,))
+    targets = zipf((TOKENS,), WORDS)
 
     def step(loss, dtype=torch.float32, autocast=False):
         inputs = [t.to(dtype).detach().requires_grad_() for t in (hidden, *parameters)]
@@ -59,6 +75,23 @@ def main() -> int:
     def plain(hidden, weight, bias, targets):
         return F.cross_entropy(F.linear(hidden, weight, bias), targets)
 
+    config = RnnConfig(vocab_size=WORDS, embedding_size=WIDTH, hidden_size=WIDTH, lm_head="adaptive")
+    adaptive = RnnForCausalLM(config).lm_head
+
+    def adaptive_step(autocast=False):
+        inputs = hidden.clone().requires_grad_()
+
+        def run():
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                value = adaptive.nats(inputs, targets, None).mean()
+            value.backward()
+            gradients = [inputs.grad, *(p.grad for p in adaptive.parameters())]
+            inputs.grad = None
+            adaptive.zero_grad()
+            return value.detach(), *gradients
+
+        return run
+
     competitors = {
         "plain": step(plain),
         "plain bf16": step(plain, autocast=True),
@@ -71,15 +104,26 @@ def main() -> int:
         errors = [float((a - b).norm() / b.norm()) for a, b in zip(run(), exact, strict=True)]
         facts[f"relative error of {name} (loss, hidden, weight, bias)"] = " ".join(f"{e:.1e}" for e in errors)
     del exact
+    competitors |= {"adaptive": adaptive_step(), "adaptive bf16": adaptive_step(autocast=True)}
+    expected = torch_adaptive(adaptive, config.adaptive_div_value)(hidden, targets).loss.item()
+    for name in ("adaptive", "adaptive bf16"):
+        facts[f"relative difference of {name} from torch's (loss)"] = (
+            f"{abs(float(competitors[name]()[0]) / expected - 1):.1e}"
+        )
+    facts["float32 products by"] = "oneDNN" if use_onednn() else "torch.mm"
     if sys.platform == "linux":
-        gradients = sum(t.numel() for t in (hidden, *parameters)) * 4e-6
+        of_full = sum(t.numel() for t in (hidden, *parameters)) * 4e-6
+        of_adaptive = sum(t.numel() for t in (hidden, *adaptive.parameters())) * 4e-6
         for name, run in competitors.items():
+            gradients = of_adaptive if name.startswith("adaptive") else of_full
             facts[f"memory of {name} beside the gradients, MB"] = round(extra_memory(run) - gradients)
     time = medians(competitors, options.rounds)
     rows = [
         Row("C5", "exact", time["plain"], time["ours"], 2.0),
         Row("C5", "bfloat16", time["plain"], time["ours bf16"], 4.0),
         Row("", "bfloat16 against the plain form in bfloat16", time["plain bf16"], time["ours bf16"], 1.0),
+        Row("C5", "adaptive softmax", time["plain"], time["adaptive"], 8.0),
+        Row("C5", "adaptive softmax, bfloat16", time["plain"], time["adaptive bf16"], 8.0),
     ]
     report(rows, facts, options.json)
     return 0

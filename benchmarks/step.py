@@ -16,7 +16,7 @@ from statistics import median
 
 import lightning as L
 import torch
-from compare import Row, arguments, report
+from compare import Row, arguments, report, zipf
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.nn import functional as F
@@ -34,7 +34,8 @@ class Plain(nn.Module):
     def __init__(self, model):
         super().__init__()
         self.embedding = nn.Embedding.from_pretrained(model.model.embed_tokens.weight.detach().clone(), freeze=False)
-        self.rnn = nn.LSTM(WIDTH, WIDTH, len(model.model.layers), batch_first=True)
+        width, words = model.config.hidden_size, model.config.vocab_size
+        self.rnn = nn.LSTM(width, width, len(model.model.layers), batch_first=True)
         self.rnn.load_state_dict(
             {
                 name.replace("_l0", f"_l{i}"): weight.detach().clone()
@@ -42,7 +43,7 @@ class Plain(nn.Module):
                 for name, weight in layer.rnn.named_parameters()
             }
         )
-        self.head = nn.Linear(WIDTH, WORDS)
+        self.head = nn.Linear(width, words)
         if isinstance(model.lm_head, nn.Linear):
             self.head.load_state_dict(model.lm_head.state_dict())
         self.optimizer, self.state = torch.optim.AdamW(self.parameters(), lr=1e-3, weight_decay=0.0), None
@@ -55,24 +56,24 @@ class Plain(nn.Module):
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters(), CLIP)
         self.optimizer.step()
-        return float(loss)
+        return loss.item()
 
 
 class Bare:
-    """The module's own step in a loop, without a trainer."""
+    """The step of `rnn-hf fit` in a loop, without a trainer."""
 
-    def __init__(self, module):
-        self.module, self.state = module, None
-        self.optimizer = torch.optim.AdamW(module.model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+    def __init__(self, model):
+        self.model, self.state = model.train(), None
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
 
-    def step(self, batch) -> float:
-        out = self.module.model(**batch, past_key_values=self.state, use_cache=True)
+    def step(self, batch) -> torch.Tensor:
+        out = self.model(**batch, past_key_values=self.state, use_cache=True)
         self.state = out.past_key_values
         for layer in self.state.layers:
             layer.detach_()
         self.optimizer.zero_grad()
         out.loss.backward()
-        nn.utils.clip_grad_norm_(self.module.model.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
         return out.loss.detach()
 
@@ -100,7 +101,7 @@ def run(tokenizer, batches, peer_class, folder, precision="32-true", **config) -
     module = LanguageModelingModule(
         tokenizer, config, learning_rate=1e-3, weight_decay=0.0, schedule="constant", warmup_share=0.0
     )
-    turns = Turns(peer_class(module if peer_class is Bare else module.model))
+    turns = Turns(peer_class(module.model))
     trainer = L.Trainer(
         max_epochs=1, precision=precision, gradient_clip_val=CLIP, logger=CSVLogger(folder), log_every_n_steps=20,
         callbacks=[turns], enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
@@ -111,8 +112,7 @@ def run(tokenizer, batches, peer_class, folder, precision="32-true", **config) -
 
 
 def zipf_batches(count: int, lanes: int, steps: int, words: int) -> list[dict]:
-    shares = 1 / (torch.arange(words - 3) + 2.7)
-    stream = 3 + torch.multinomial(shares, lanes * (count * steps + 1), replacement=True).view(lanes, -1)
+    stream = zipf((lanes, count * steps + 1), words)
     parts = [stream[:, i * steps : (i + 1) * steps + 1] for i in range(count)]
     return [{"input_ids": part[:, :-1], "shift_labels": part[:, 1:].contiguous()} for part in parts]
 

@@ -76,23 +76,33 @@ def train_word_tokenizer(
     _check(
         vocab_size=vocab_size, min_frequency=min_frequency, lowercase=lowercase, split=split, padding_side=padding_side
     )
-    if split == "words":
-        normalizer = [normalizers.NFC(), normalizers.Replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")]
-        pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
-        closing = [decoders.Replace(Regex(SPACES_THAT_WORDS_DROP), "")]
-    else:
-        normalizer, closing = [], []
-        literal_specials = pre_tokenizers.Split(Regex(LITERAL_SPECIALS), "isolated")
-        pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), literal_specials])
+    normalizer, pre_tokenizer = _word_steps(split, lowercase)
+    closing = [decoders.Replace(Regex(SPACES_THAT_WORDS_DROP), "")] if split == "words" else []
     # WordPiece is the decoder that joins with spaces; no token starts with its continuation prefix, a newline.
     joining = [decoders.WordPiece(prefix="\n", cleanup=False), decoders.Fuse()]
     joining += [decoders.Replace(Regex(r"\A(?=[\s\S])"), " ")]
-    tokenizer = _word_level(
-        texts, pre_tokenizer, vocab_size, min_frequency, normalizer + [normalizers.Lowercase()] * lowercase
-    )
+    tokenizer = _word_level(texts, pre_tokenizer, vocab_size, min_frequency, normalizer)
     tokenizer.decoder = decoders.Sequence(joining + closing)
     _extend(tokenizer, extra_words, vocab_size, both_cases=not lowercase)
     return _wrap(tokenizer, padding_side)
+
+
+def reads_parts_alone(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether a text's ids are those of its parts between spaces (U+0020), each tokenised by itself.
+
+    True for what `train_word_tokenizer` makes, saved and loaded too. Nothing in it sees over a space: canonical
+    composition, case and apostrophes change on each side by themselves; no match of a pattern holds a space or looks
+    behind itself, and looking ahead, a space is what the end is: no letter. False where words were added to the
+    tokenizer, which are sought in the whole text, and for any other tokenizer.
+    """
+    backend = tokenizer.backend_tokenizer
+    if type(backend.model) is not models.WordLevel:
+        return False
+    if not (backend.encode_special_tokens and all(added.special for added in tokenizer.added_tokens_decoder.values())):
+        return False
+    steps = (_state(backend.normalizer), _state(backend.pre_tokenizer))
+    ours = [_word_steps(split, lowercase) for split in ("words", "whitespace") for lowercase in (False, True)]
+    return steps in [(_state(normalizer), _state(pre_tokenizer)) for normalizer, pre_tokenizer in ours]
 
 
 def train_bpe_tokenizer(
@@ -211,23 +221,40 @@ def _load(name: str, padding_side: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def _word_steps(split: str, lowercase: bool) -> tuple[normalizers.Normalizer | None, pre_tokenizers.PreTokenizer]:
+    """What a word tokenizer does to the text, and how it cuts it. See `reads_parts_alone` before changing either."""
+    if split == "words":
+        normalizer = [normalizers.NFC(), normalizers.Replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")]
+        pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    else:
+        normalizer = []
+        literal_specials = pre_tokenizers.Split(Regex(LITERAL_SPECIALS), "isolated")
+        pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), literal_specials])
+    normalizer += [normalizers.Lowercase()] * lowercase
+    return normalizers.Sequence(normalizer) if normalizer else None, pre_tokenizer
+
+
+def _state(step: normalizers.Normalizer | pre_tokenizers.PreTokenizer | None) -> bytes | None:
+    return None if step is None else step.__getstate__()
+
+
 def _word_level(
     texts: Iterable[str],
     pre_tokenizer: pre_tokenizers.PreTokenizer,
     vocab_size: int | None,
     min_frequency: int,
-    normalizer: list[normalizers.Normalizer] | None = None,
+    normalizer: normalizers.Normalizer | None = None,
 ) -> Tokenizer:
     """A tokenizer of the pieces that `pre_tokenizer` cuts, the most frequent first, ties by code point."""
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizer
-    if normalizer:
-        tokenizer.normalizer = normalizers.Sequence(normalizer)
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
     # Given the special tokens, the trainer would count `<unk>` in the text as a second entry and leave a hole at id 1.
-    everything = trainers.WordLevelTrainer(
-        vocab_size=2**31, min_frequency=min_frequency, special_tokens=[], show_progress=False
+    enough = trainers.WordLevelTrainer(
+        vocab_size=vocab_size or 2**31, min_frequency=min_frequency, special_tokens=[], show_progress=False
     )
-    tokenizer.train_from_iterator(_checked(texts), everything)
+    tokenizer.train_from_iterator(_checked(texts), enough)
     counted = tokenizer.get_vocab()
     words = [word for word in sorted(counted, key=counted.get) if word not in SPECIAL_TOKENS]
     if not words:

@@ -1,10 +1,11 @@
 """`rnn-hf evaluate FOLDER --data FILE`: the metrics of a model on a file, as training computes them.
 
-Language models: loss (nats per token), perplexity and tokens, over the file as one stream in which `<eos>` ends each
-text and every token is scored. Classifiers: loss (nats per row), accuracy, macro and micro F1, expected calibration
-error and rows; precision, recall, F1 and support of each label; the confusion matrix. With several labels a row, the
-share of rows whose every label is right takes the place of accuracy, and there is no matrix. Taggers: loss (nats per
-word), accuracy and words, every word scored once; of tags that mark spans precision, recall and F1 of whole spans too.
+Language models: loss (nats per token), perplexity, bits per character and byte, and tokens: every token is scored, an
+`<eos>` at each text's end too, in the state carried from text to text or, with --eval-state reset, each text by itself.
+Classifiers: loss (nats per row), accuracy, macro and micro F1, expected calibration error and rows; precision, recall,
+F1 and support of each label; the confusion matrix. With several labels a row, the share of rows whose every label is
+right takes the place of accuracy, and there is no matrix. Taggers: loss (nats per word), accuracy and words, every word
+scored once; of tags that mark spans precision, recall and F1 of whole spans too.
 """
 
 import json
@@ -13,7 +14,8 @@ from typing import Any
 
 import torch
 
-from ..data.batches import labelled_batches, stream_batches
+from ..data.batches import labelled_batches
+from ..data.lanes import EVAL_STATES, stream_batches
 from ..data.sentences import tagged_batches
 from ..training.classification_metrics import EVALUATIONS
 from ..training.classification_plots import draw_report
@@ -37,6 +39,13 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--text-column", "--text_column", help="default: text; for taggers tokens")
     parser.add_argument("--label-column", "--label_column", help="default: label; for taggers tags")
     parser.add_argument("--label-separator", "--label_separator", help="between several labels in a string")
+    parser.add_argument(
+        "--eval-state",
+        "--eval_state",
+        choices=EVAL_STATES,
+        default="carried",
+        help="for language models; default: carried",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw confusion matrix and reliability there")
     arguments = parser.parse_args(argv)
@@ -57,12 +66,16 @@ def run(argv: list[str]) -> None:
         batches = tagged_batches(arguments.data, tokenizer, model.config.label2id, **columns)
         evaluation = evaluation_of(model.config.label2id)()
     else:
-        evaluation, batches = LanguageModelingEvaluation(), stream_batches(arguments.data, tokenizer, **columns)
+        evaluation = LanguageModelingEvaluation()
+        batches = stream_batches(arguments.data, tokenizer, eval_state=arguments.eval_state, **columns)
     with torch.inference_mode():
         for batch in batches:
             evaluation.update(model, batch)
     metrics = evaluation.compute()
-    report = {} if kind == "ForCausalLM" else evaluation.report(model.config.id2label)
+    if kind == "ForCausalLM":
+        metrics["eval_state"], report = arguments.eval_state, {}
+    else:
+        report = evaluation.report(model.config.id2label)
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))
     if arguments.plots is not None:
         draw_report(arguments.plots, report, f"{arguments.data} {arguments.split}")

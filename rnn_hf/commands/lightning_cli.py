@@ -130,6 +130,9 @@ class FitCLI(LightningCLI):
         )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
+        if self.task == "language_modeling":
+            lengths = ("data.random_sequence_length", "data.sequence_length")
+            parser.link_arguments(lengths, "model.full_rate_length", lambda random, length: length if random else None)
         if self.task == "classification":
             for name in ("id2label", "problem_type", "label_weights"):
                 parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")

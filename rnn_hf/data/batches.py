@@ -1,12 +1,10 @@
-"""Rows as tensors: one flat tensor of token ids, and the two ways to cut it into batches.
+"""Rows as padded batches of whole texts, for classification.
 
-Notable: `TokenStream` cuts it into contiguous lanes for language modelling, `EncodedTexts` into padded texts. Both are
-data sets whose item is a whole batch, so a `DataLoader(..., batch_size=None)` adds next to nothing. `encode_texts`,
-`labelled_batches` and `stream_batches` serve prediction and evaluation with a saved tokenizer.
+Notable: `EncodedTexts` is a data set whose item is a whole batch, so a `DataLoader(..., batch_size=None)` adds next to
+nothing. `encode_texts` and `labelled_batches` serve prediction and evaluation with a saved tokenizer.
 """
 
 import math
-from array import array
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -14,74 +12,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
+from .encoding import check_known, encode, unknown_id
 from .labels import label_tensor
 from .sources import load_rows
 
-IGNORED = -100  # the label that transformers' losses skip
-TEXTS_A_CALL = 2000  # enough to keep the tokenizer's threads busy, few enough to bound memory
 BATCHES_A_POOL = 50  # sorting by length within pools of this many batches leaves little padding and much of the shuffle
-
-
-def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    """All token ids end to end (int32) and the number of tokens of each text (int64), without special tokens."""
-    ids, lengths = array("i"), array("q")
-    for start in range(0, len(texts), TEXTS_A_CALL):
-        chunk = list(texts[start : start + TEXTS_A_CALL])
-        encoded = tokenizer(chunk, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        for row in encoded["input_ids"]:
-            ids.extend(row)
-            lengths.append(len(row))
-    flat = torch.frombuffer(ids, dtype=torch.int32) if ids else torch.empty(0, dtype=torch.int32)
-    return flat, torch.frombuffer(lengths, dtype=torch.int64)
-
-
-class TokenStream(Dataset):
-    """Every text's tokens and `<eos>`, end to end, in `lanes` contiguous lanes; item t is the t-th step of all lanes.
-
-    An item holds `input_ids` and `shift_labels`, both int64 `[lanes, time]`: the stream delayed by one token behind a
-    first `<eos>`, and the stream itself, so every token is a target once. Step t + 1 continues the lanes of step t.
-
-    Args:
-        whole: True keeps every token and fills the last lanes up with targets of -100; False drops the last tokens,
-            which fill no row of lanes (fewer than `lanes`).
-    """
-
-    def __init__(
-        self,
-        texts: Sequence[str],
-        tokenizer: PreTrainedTokenizerFast,
-        lanes: int,
-        sequence_length: int,
-        whole: bool = True,
-    ):
-        eos = tokenizer.eos_token_id
-        if eos is None:
-            raise ValueError("the tokenizer must have an eos_token, which ends each text of the stream; got none")
-        ids, lengths = encode(texts, tokenizer)
-        ends = torch.arange(len(lengths)) + lengths.cumsum(0)  # the place of each text's <eos> in the stream
-        stream = torch.full((len(ids) + len(lengths),), eos, dtype=torch.int32)
-        inside = torch.ones(len(stream), dtype=torch.bool)
-        inside[ends] = False
-        stream[inside] = ids
-
-        self.sequence_length = sequence_length
-        self.num_texts, self.num_text_tokens, self.num_tokens = len(lengths), len(ids), len(stream)
-        self.num_unknown = int((ids == _unknown_id(tokenizer)).sum())
-        time = -(-len(stream) // lanes) if whole else len(stream) // lanes
-        filling = max(0, lanes * time - len(stream))
-        delayed = torch.cat([stream.new_tensor([eos]), stream, stream.new_full((filling,), eos)])
-        targets = torch.cat([stream, stream.new_full((filling,), IGNORED)])
-        self.inputs = delayed[: lanes * time].view(lanes, time)
-        self.targets = targets[: lanes * time].view(lanes, time)
-
-    def __len__(self) -> int:
-        return -(-self.inputs.shape[1] // self.sequence_length)
-
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        if not 0 <= step < len(self):
-            raise IndexError(f"step must be from 0 to {len(self) - 1}; got {step}")
-        time = slice(step * self.sequence_length, (step + 1) * self.sequence_length)
-        return {"input_ids": self.inputs[:, time].long(), "shift_labels": self.targets[:, time].long()}
 
 
 class EncodedTexts(Dataset):
@@ -107,10 +42,10 @@ class EncodedTexts(Dataset):
         ids, lengths = encode(texts, tokenizer)
         self.starts = lengths.cumsum(0) - lengths
         self.lengths = lengths.clamp(max=limit)
-        self.num_text_tokens, self.num_unknown = len(ids), int((ids == _unknown_id(tokenizer)).sum())
+        self.num_text_tokens, self.num_unknown = len(ids), int((ids == unknown_id(tokenizer)).sum())
         self.token_counts, self.num_truncated = lengths, int((lengths > limit).sum())  # [texts], before the cut
         self.empty = lengths == 0  # [texts]
-        known = torch.cat([ids.new_zeros(1), (ids != _unknown_id(tokenizer)).int()]).cumsum(0)
+        known = torch.cat([ids.new_zeros(1), (ids != unknown_id(tokenizer)).int()]).cumsum(0)
         self.without_known = known[self.starts + lengths] == known[self.starts]  # [texts]; empty texts too
 
         stand_in = tokenizer.eos_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
@@ -227,36 +162,3 @@ def labelled_batches(
     encoded = EncodedTexts(rows.texts, tokenizer, label_tensor(rows, label2id))
     check_known(encoded, rows.name)
     return length_sorted(encoded, batch_size)
-
-
-def stream_batches(
-    dataset: str,
-    tokenizer: PreTrainedTokenizerFast,
-    lanes: int = 1,
-    sequence_length: int | None = None,
-    text_column: str = "text",
-    split: str = "test",
-) -> DataLoader:
-    """A file, or one split of a folder or packaged set, as language-modelling batches: each token is a target once.
-
-    `loader.dataset.num_tokens` counts them, one `<eos>` a text included. Errors as in `sources.load_rows`.
-    """
-    rows = load_rows(dataset, split, text_column)
-    stream = TokenStream(rows.texts, tokenizer, lanes, sequence_length or evaluation_length(lanes))
-    check_known(stream, rows.name)
-    return DataLoader(stream, batch_size=None)
-
-
-def evaluation_length(lanes: int) -> int:
-    """Time steps a batch where no gradient needs them few: the cut changes no number, only the cost."""
-    return max(32, 512 // lanes)
-
-
-def _unknown_id(tokenizer: PreTrainedTokenizerFast) -> int:
-    return -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-
-
-def check_known(encoded: TokenStream | EncodedTexts, name: str) -> None:
-    """Raises ValueError if the tokenizer knows none of the words of the rows called `name`."""
-    if encoded.num_unknown and encoded.num_unknown == encoded.num_text_tokens:
-        raise ValueError(f"{name}: none of its {encoded.num_unknown} tokens is in the tokenizer's vocabulary")

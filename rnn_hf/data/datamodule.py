@@ -13,10 +13,12 @@ from transformers import PreTrainedTokenizerFast
 from ..embeddings import find_word_vectors, words_of
 from ..models.config_checks import Rule, boolean, number, one_of, suggestion
 from ..tokenization import build_tokenizer
-from .batches import EncodedTexts, TokenStream, check_known
+from .batches import EncodedTexts
+from .encoding import check_known
 from .readers import EMPTY_TEXT, Rows
 from .sources import SPLIT_NAMES, Source, load_source
 from .splits import as_string, overlap
+from .token_stream import TokenStream
 
 
 class TextDataModule(LightningDataModule):
@@ -42,6 +44,7 @@ class TextDataModule(LightningDataModule):
     row_kind = "text"  # see `readers.iter_rows`
     label_separator: str | None = None
     padding_side = "right"
+    large_text = False  # whether texts may be `LargeTexts`
     least_overlap_words = 1  # shorter texts are no overlap between splits
     shared_rules = {
         "test_fraction": number(0, 0.5),
@@ -117,6 +120,7 @@ class TextDataModule(LightningDataModule):
             path=self.path,
             splits=self.splits,
             empty_text=self.empty_text,
+            large_text=self.large_text,
         )
         self._compare(source, [split for split in source.splits if split != "train"])
         held_out = {"test": self.test_fraction, "validation": self.validation_fraction}
@@ -129,7 +133,8 @@ class TextDataModule(LightningDataModule):
             source.splits |= {"train": stay, split: rows}
         self._compare(source, list(held_out))
         source.splits = {split: source.splits[split] for split in SPLIT_NAMES if split in source.splits}
-        print("\n".join(f"{self.dataset}: {line}" for line in self._what_was_read(source)), file=sys.stderr)
+        for line in self._what_was_read(source):
+            print(f"{self.dataset}: {line}", file=sys.stderr)
         return source
 
     def _compare(self, source: Source, splits: list[str]) -> None:
@@ -147,7 +152,8 @@ class TextDataModule(LightningDataModule):
         source.overlap |= counts
 
     def _what_was_read(self, source: Source) -> Iterator[str]:
-        yield f"from {source.place}"
+        if source.place != self.dataset:
+            yield f"from {source.place}"
         yield from source.notices
         if source.dropped:
             yield " and ".join(f"{n} {split}" for split, n in source.dropped.items()) + " rows dropped: no text"
@@ -190,7 +196,7 @@ class TextDataModule(LightningDataModule):
         splits = self.source.splits
         return {
             "dataset": self.dataset,
-            "place": self.source.place,
+            "place": "local files" if self.source.is_local else self.source.place,
             "files": self.source.md5s(),
             "splits": {split: self.split_facts(split) for split in splits},
             "baselines": self.baselines(),

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..models.config_checks import suggestion
-from .batches import IGNORED, check_known, length_sorted
+from .batches import length_sorted
+from .encoding import IGNORED, check_known
 from .readers import Rows
 from .sources import load_rows
 from .tag_schemes import find_scheme, iob2

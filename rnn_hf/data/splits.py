@@ -30,12 +30,15 @@ def overlap(train: Rows, held_out: Mapping[str, Rows], least_words: int = 1) -> 
     out: short lines such as headings recur in any running text.
     """
 
-    def compared(text: str | list[str]) -> str:
+    nothing = hash("")
+
+    def compared(text: str | list[str]) -> int:
+        """64 bits of the normal form, which take the place of a large text in memory."""
         words = text if isinstance(text, list) else text.split()
-        return normal_form(text) if len(words) >= least_words else ""
+        return hash(normal_form(text)) if len(words) >= least_words else nothing
 
     forms = {split: [compared(text) for text in rows.texts] for split, rows in held_out.items()}
-    wanted = {form for split in forms.values() for form in split} - {""}
+    wanted = {form for split in forms.values() for form in split} - {nothing}
     found, repeated = set(), []
     for index, text in enumerate(train.texts if wanted else ()):
         if (form := compared(text)) in wanted:
@@ -66,8 +69,8 @@ def hold_out_end(rows: Rows, share: float) -> tuple[Rows, Rows]:
 
     For texts that continue each other: cut between two rows, at least one on each side where there are two.
     """
-    ends = list(accumulate(len(text) + 1 for text in rows.texts))
-    stay = sum(end < (1 - share) * ends[-1] for end in ends) + 1
+    total = sum(len(text) + 1 for text in rows.texts)
+    stay = sum(end < (1 - share) * total for end in accumulate(len(text) + 1 for text in rows.texts)) + 1
     stay = max(1, min(stay, len(rows) - 1))
     return rows.take(range(stay)), rows.take(range(stay, len(rows)))
 

@@ -7,6 +7,7 @@ an operator of its own the kernel is left as it is. In eager mode `run` is calle
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -29,8 +30,10 @@ def run(kernel: str, train: bool, x: Tensor, state: Sequence[Tensor], weights: S
         The output (batch, time, directions * hidden size), then the final state.
     """
     hx = list(state) if kernel == "lstm" else state[0]
-    # after the weights: has_biases, num_layers, dropout, train, bidirectional, batch_first
-    return list(getattr(torch._VF, kernel)(x, hx, list(weights), True, 1, 0.0, train, len(weights) == 8, True))
+    on_gpu = x.device.type == "cuda"  # where autocast would change the type that the caller chose
+    with torch.autocast("cuda", enabled=False) if on_gpu else nullcontext():
+        # after the weights: has_biases, num_layers, dropout, train, bidirectional, batch_first
+        return list(getattr(torch._VF, kernel)(x, hx, list(weights), True, 1, 0.0, train, len(weights) == 8, True))
 
 
 @torch.library.custom_op(f"{NAMESPACE}::fused_loop", mutates_args=())

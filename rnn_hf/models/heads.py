@@ -1,8 +1,17 @@
-"""The language-modelling loss without `[tokens, vocabulary]` logits in memory."""
+"""The language-modelling loss without `[tokens, vocabulary]` logits in memory.
+
+Notable: on a CPU the products go by blocks of words; on an NVIDIA GPU liger-kernel's Triton kernel takes over where it
+is installed (`pip install "rnn-hf[gpu]"`).
+"""
+
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .products import accumulate, accumulate_product, product
 
 BUFFER_BYTES = 100 * 2**20  # logits that stand in memory at a time
 BLOCK = 2048  # words multiplied at once on a CPU, so that their weights and logits stay in its cache
@@ -37,10 +46,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 h, target = hidden[start : start + size], targets[start : start + size]
                 logits = buffer[: len(h)]
                 for block in blocks:
-                    if cast or bias is None:
-                        torch.mm(h, weight[block].t(), out=logits[:, block])
-                    else:
-                        torch.addmm(bias[block], h, weight[block].t(), out=logits[:, block])
+                    of_words = None if cast or bias is None else bias[block]
+                    product(h, weight[block].t(), of_words, out=logits[:, block])
                 if not exact:
                     probs = logits.softmax(-1, dtype=total.dtype)
                 elif on_cpu:
@@ -49,24 +56,23 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     probs = logits.softmax(-1)
                 total += _nats(probs, target, h, weight, None if cast else bias).sum()
                 if wants_hidden:
-                    g = (torch.mm(probs, weight) - weight[target])[:, :width]
+                    g = (product(probs, weight) - weight[target])[:, :width]
                     torch.mul(g.to(grad_hidden.dtype), scale, out=grad_hidden[start : start + size])
                 beta = 0 if start == 0 else 1  # 0: what stands in new memory does not count
                 transposed = cast and (wants_weight or wants_bias)
                 h_t = h.t().contiguous() if transposed else None
                 for block in blocks:
                     if transposed:
-                        g = torch.mm(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
+                        g = product(h_t, probs[:, block]).t().contiguous()  # faster than the transpose of so much
                         if wants_weight:
-                            _accumulate(grad_weight[block], g[:, :width], beta, scale)
+                            accumulate(grad_weight[block], g[:, :width], beta, scale)
                         if wants_bias:
-                            _accumulate(grad_bias[block], g[:, width], beta, scale)
+                            accumulate(grad_bias[block], g[:, width], beta, scale)
                         continue
                     if wants_weight:
-                        out = grad_weight[block]
-                        torch.addmm(out, probs[:, block].t(), h, beta=beta, alpha=scale, out=out)
+                        accumulate_product(grad_weight[block], probs[:, block].t(), h, beta, scale)
                     if wants_bias:
-                        _accumulate(grad_bias[block], probs[:, block].sum(0, dtype=total.dtype), beta, scale)
+                        accumulate(grad_bias[block], probs[:, block].sum(0, dtype=total.dtype), beta, scale)
                 if wants_weight:
                     grad_weight.index_add_(0, target, h[:, :width].to(grad_weight.dtype), alpha=-scale)
                 if wants_bias:
@@ -91,13 +97,6 @@ def _cast(matrix: Tensor, dtype: torch.dtype, column: Tensor | float | None) -> 
     if column is not None:
         wide[:, width] = column
     return wide
-
-
-def _accumulate(total: Tensor, part: Tensor, beta: int, alpha: float) -> None:
-    if beta:
-        total.add_(part, alpha=alpha)
-    else:
-        total.copy_(part).mul_(alpha)
 
 
 def _nats(probs: Tensor, target: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -149,4 +148,22 @@ def linear_cross_entropy(
     autocast = torch.is_autocast_enabled(hidden.device.type)
     dtype = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
     num_items = len(targets) if num_items is None else num_items
+    suits_liger = torch.is_grad_enabled() and hidden.requires_grad and dtype != torch.float64  # its kernel's limits
+    if suits_liger and _on_gpu(hidden) and (liger := liger_loss()) is not None:
+        total = liger(hidden, weight, targets, bias, reduction="sum", accum_dtype=torch.float32)
+        return total / num_items
     return _LinearCrossEntropy.apply(hidden, weight, bias, targets, num_items, dtype)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cuda"
+
+
+@cache
+def liger_loss() -> Callable | None:
+    """liger-kernel's linear layer and cross entropy in one (Hsu et al. 2024), or None where it cannot be had."""
+    try:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+    except ImportError:
+        return None
+    return liger_fused_linear_cross_entropy

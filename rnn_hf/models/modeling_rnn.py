@@ -597,17 +597,19 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             shift_labels = _label_ids(shift_labels, self.config.vocab_size)
             if logits is not None and logits.shape[:2] == shift_labels.shape:
                 loss = cross_entropy(logits, shift_labels, num_items_in_batch)
-            elif isinstance(self.lm_head, AdaptiveHead):
-                scored = shift_labels != -100
-                nats = self.lm_head.nats(hidden[scored], shift_labels[scored], self.model.embed_tokens.weight)
-                loss = nats.mean() if num_items_in_batch is None else nats.sum() / num_items_in_batch
             else:
-                loss = linear_cross_entropy(
-                    hidden, self.lm_head.weight, self.lm_head.bias, shift_labels, num_items_in_batch
-                )
+                loss = self._loss(hidden, shift_labels, num_items_in_batch)
         return CausalLMOutputWithPast(
             loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
         )
+
+    def _loss(self, hidden: Tensor, targets: Tensor, num_items: Tensor | int | None = None) -> Tensor:
+        """From the head's input (batch, time, features), without logits of all tokens."""
+        if not isinstance(self.lm_head, AdaptiveHead):
+            return linear_cross_entropy(hidden, self.lm_head.weight, self.lm_head.bias, targets, num_items)
+        scored = targets != -100
+        nats = self.lm_head.nats(hidden[scored], targets[scored], self.model.embed_tokens.weight)
+        return nats.mean() if num_items is None else nats.sum() / num_items
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """Of an adaptive head they are log-probabilities, whose softmax is the distribution too."""

@@ -258,10 +258,12 @@ class RnnLayer(GradientCheckpointingLayer):
     def _kernel(self, x: Tensor, state: State, weights: list[Tensor]) -> tuple[Tensor, State]:
         """torch's fused loop over one direction, or over both: state tensors are [directions, batch, hidden_size]."""
         kernel = f"rnn_{self.nonlinearity}" if self.cell_type == "elman" else self.cell_type
-        if torch.compiler.is_compiling():
-            if torch.is_autocast_enabled(x.device.type):  # which does not know the operator
-                dtype = torch.get_autocast_dtype(x.device.type)
-                x, state, weights = x.to(dtype), [s.to(dtype) for s in state], [w.to(dtype) for w in weights]
+        compiling, device = torch.compiler.is_compiling(), x.device.type
+        if torch.is_autocast_enabled(device) and (compiling or device == "cuda"):
+            # autocast does not know the operator of compiled code, and would run cuDNN in float16 whatever its type is
+            dtype = torch.get_autocast_dtype(device)
+            x, state, weights = x.to(dtype), [s.to(dtype) for s in state], [w.to(dtype) for w in weights]
+        if compiling:
             out, *state = fused_loop(kernel, x, state, weights)
         else:
             train = self.training or torch.is_grad_enabled()  # cuDNN keeps what backward needs only then

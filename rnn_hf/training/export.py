@@ -15,6 +15,8 @@ from .. import __version__
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
     "perplexity": "exp(nats per token), over every token",
+    "bits_per_character": "bits per character (code point) of the text, a line break for each <eos> counted",
+    "bits_per_byte": "bits per byte of the text in UTF-8, a line break for each <eos> counted",
     "accuracy": "share of rows, 0 to 1",
     "subset_accuracy": "share of rows whose every label is right, 0 to 1",
     "f1_macro": "mean F1 of the labels that occur, 0 to 1",

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from ..models.cache import detach_, new_cache
+from ..models.config_checks import integer, require
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
 
@@ -22,6 +23,8 @@ class LanguageModelingModule(TextModule):
         tokenizer: Decides the vocabulary size and the special tokens.
         config: Fields of the model's configuration; with `pretrained`, changes to it.
         pretrained: Folder or Hub id of a language model to go on from.
+        full_rate_length: For batches of random length (AWD-LSTM, Merity et al. 2018): a step's learning rate is
+            multiplied by its batch's time steps over this many. None: it is not.
         optimization: See `TextModule`.
     """
 
@@ -33,9 +36,13 @@ class LanguageModelingModule(TextModule):
         tokenizer: PreTrainedTokenizerBase,
         config: dict[str, Any] | None = None,
         pretrained: str | None = None,
+        full_rate_length: int | None = None,
         **optimization,
     ):
         super().__init__(**optimization)
+        require(integer(1, optional=True), **{"model.full_rate_length": full_rate_length})
+        self.full_rate_length = full_rate_length
+        self.lengths = []  # time steps of each batch since the last optimiser step
         self.model = self.build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
         if tokenizer.unk_token_id is not None:  # "unknown word" is no word to write
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
@@ -49,8 +56,23 @@ class LanguageModelingModule(TextModule):
             self.train_state = new_cache(self.model.config)
         output = self.model(**batch, past_key_values=self.train_state)  # which the model updates in place
         detach_(self.train_state)
+        self.lengths.append(batch["input_ids"].shape[1])
         if self.logs_now:
             loss = output.loss.detach()
             self.log("train/loss", loss, prog_bar=True)
             self.log("train/perplexity", loss.exp(), prog_bar=True)
         return output.loss
+
+    def on_before_optimizer_step(self, optimizer):
+        super().on_before_optimizer_step(optimizer)
+        if self.full_rate_length is not None:
+            for group in optimizer.param_groups:
+                group["lr"] *= sum(self.lengths) / len(self.lengths) / self.full_rate_length
+        self.lengths = []
+
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure):
+        """Lightning's; the rate that the schedule gave is back afterwards."""
+        rates = [group["lr"] for group in optimizer.param_groups]
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate

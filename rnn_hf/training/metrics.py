@@ -33,20 +33,36 @@ class WeightedMean:
 
 
 class LanguageModelingEvaluation:
-    """Nats per token and perplexity of a stream, whose recurrent state is carried from batch to batch."""
+    """Nats per token and perplexity, whose recurrent state is carried from batch to batch unless a batch resets it.
 
-    names = ("loss", "perplexity", "tokens")
+    Beside tensors, the model's arguments, a batch may hold numbers: `reset_state`, true where the lanes are new texts,
+    and `characters_per_token` and `bytes_per_token` of the text that is evaluated as a whole.
+    """
+
+    names = ("loss", "perplexity", "bits_per_character", "bits_per_byte", "tokens")
 
     def __init__(self):
         self.state, self.nats = None, WeightedMean()
+        self.per_token = {}
 
-    def update(self, model, batch: dict[str, torch.Tensor]) -> None:
+    def update(self, model, batch: dict[str, torch.Tensor | float]) -> None:
         """Scores `input_ids` against `shift_labels`, `[lanes, time]`, where the batch before it ended."""
-        output = model(**batch, past_key_values=self.state, use_cache=True, skip_logits=True)
+        if batch.get("reset_state"):
+            self.state = None
+        inputs = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
+        output = model(**inputs, past_key_values=self.state, use_cache=True, skip_logits=True)
         self.state = output.past_key_values
         self.nats.update(output.loss, (batch["shift_labels"] != -100).sum())
+        self.per_token = {
+            unit: batch[f"{unit}s_per_token"] for unit in ("character", "byte") if f"{unit}s_per_token" in batch
+        }
 
     def compute(self) -> dict[str, float | int]:
-        """`loss` in nats per token, `perplexity` = exp(all nats / all tokens), `tokens` scored."""
+        """`loss` in nats per token, `perplexity` = exp(all nats / all tokens), `tokens` scored.
+
+        `bits_per_character` and `bits_per_byte`, where the batches say how many a token has: all bits over those of the
+        text, a line break for each `<eos>` among them.
+        """
         loss, tokens = self.nats.compute()
-        return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, "tokens": tokens}
+        bits = {f"bits_per_{unit}": loss / math.log(2) / number for unit, number in self.per_token.items()}
+        return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, **bits, "tokens": tokens}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from .conftest import write_workplace
@@ -38,6 +39,7 @@ def test_evaluate_repeats_the_metrics_of_the_run(workplace, rnn_hf, name):
         code, out, err = rnn_hf("evaluate", f"runs/{name}", "--data", "reviews", "--split", split, "--json")
         assert code == 0, err
         again = json.loads(out)
+        assert again.pop("eval_state", None) == ("carried" if name == "lm" else None)
         expected = {
             key.removeprefix(f"{split}/"): v for key, v in metrics["metrics"].items() if key.startswith(f"{split}/")
         }
@@ -45,6 +47,30 @@ def test_evaluate_repeats_the_metrics_of_the_run(workplace, rnn_hf, name):
         report = metrics["reports"].get(split, {})
         assert set(again) == set(report)
         assert again.get("confusion_matrix") == report.get("confusion_matrix")
+
+
+def test_texts_scored_each_by_itself_and_steps_of_random_length(workplace, rnn_hf):
+    """`eval_state` stands in metrics.json beside the figures, and `evaluate` repeats them in the same state alone."""
+    code, out, err = rnn_hf(
+        "fit", "--config", "lm.yaml", "--output_dir", "runs/reset", "--data.eval_state", "reset",
+        "--data.random_sequence_length", "true", "--trainer.max_epochs", "1",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads((workplace / "runs/reset/model/metrics.json").read_text())
+    assert report["data"]["eval_state"] == "reset"
+    assert {"bits_per_character", "bits_per_byte"} <= set(report["units"])
+    recipe = yaml.safe_load((workplace / "runs/reset/model/recipe.yaml").read_text())
+    assert recipe["data"]["random_sequence_length"] is True
+    assert "full_rate_length" not in recipe["model"], "it follows from the data's"
+    expected = {key.removeprefix("test/"): v for key, v in report["metrics"].items() if key.startswith("test/")}
+    for state in ("reset", "carried"):
+        code, out, err = rnn_hf("evaluate", "runs/reset", "--data", "reviews", "--json", "--eval-state", state)
+        assert code == 0, err
+        again = json.loads(out)
+        assert again.pop("eval_state") == state
+        assert again["tokens"] == report["data"]["splits"]["test"]["tokens"]
+        assert (again == pytest.approx(expected, rel=1e-5)) == (state == "reset")
+    assert "eval_state carried\n" in rnn_hf("evaluate", "runs/reset", "--data", "reviews")[1]
 
 
 def test_what_was_learnt(workplace):
@@ -203,8 +229,9 @@ WRONG = [
     (["evaluate", "runs/lm", "--data", "nowhere.txt"], "no data set 'nowhere.txt'"),
     (["evaluate", "runs/classifier", "--data", "other.csv"], "label must be one of negative, positive; got 'neutral'"),
     (["evaluate", "runs/lm"], "--data"),
+    (["fit", "--config", "lm.yaml", "--data.eval_state", "rest"], "(did you mean 'reset'?)"),
     (["evaluate", "runs/lm", "--datta", "reviews"], "unknown argument '--datta' (did you mean '--data'?)"),
-    (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder"),
+    (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder, a Hub id or one of"),
     (["evaluate", "number", "--data", "reviews"], "is for models that give labels; 'number' gives a number"),
     (["predict", "number", "good film"], "predict is for models that give labels"),
     (["fit", "--config", "lm.yaml", "--output_dir", ""], "output_dir must be a new folder"),

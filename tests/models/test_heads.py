@@ -1,6 +1,8 @@
 """The loss that keeps no logits, against the plain form."""
 
+import importlib.util
 import math
+import os
 
 import pytest
 import torch
@@ -132,3 +134,56 @@ def test_the_loss_never_holds_tokens_by_vocabulary(train, monkeypatch):
             loss.backward()
     sizes = [math.prod(shape) for shape in made.shapes]
     assert chunk * vocabulary <= max(sizes) <= max(chunk * vocabulary, vocabulary * 6) < tokens * vocabulary
+
+
+def plain_sum(hidden, weight, target, bias=None, reduction="mean", accum_dtype=None):
+    """What liger-kernel computes, under its signature."""
+    assert reduction == "sum" and accum_dtype == torch.float32
+    return F.cross_entropy(F.linear(hidden, weight, bias), target, reduction="sum")
+
+
+@pytest.fixture(params=["stand-in", "liger-kernel"])
+def liger(request, monkeypatch):
+    """The GPU's path, on this machine's device."""
+    if request.param == "liger-kernel":
+        if importlib.util.find_spec("liger_kernel") is None:
+            pytest.skip('needs liger-kernel: pip install "rnn-hf[gpu]"')
+        if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+            pytest.skip("needs an NVIDIA GPU, or TRITON_INTERPRET=1, which runs its kernel on a CPU")
+    else:
+        monkeypatch.setattr(heads, "liger_loss", lambda: plain_sum)
+    monkeypatch.setattr(heads, "_on_gpu", lambda tensor: True)
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("num_items", [None, 7])
+def test_liger_kernel_computes_the_same(bias, num_items, liger, monkeypatch):
+    shapes = [(17, 16), (300, 16), *([(300,)] if bias else [])]
+    parameters = [torch.randn(shape, device=liger, requires_grad=True) for shape in shapes]
+    targets = torch.randint(300, (17,), device=liger)
+    targets[1::4] = -100
+
+    def both():
+        loss = linear_cross_entropy(*parameters, *([] if bias else [None]), targets, num_items)
+        return loss.detach(), torch.autograd.grad(3 * loss, parameters)
+
+    by_liger = both()
+    monkeypatch.setattr(heads, "_on_gpu", lambda tensor: False)
+    torch.testing.assert_close(by_liger, both(), atol=1e-5, rtol=1e-4)
+
+
+def test_liger_kernel_is_not_asked_where_it_cannot_answer(monkeypatch):
+    """No gradient at all, none for the hidden states, and double precision."""
+    monkeypatch.setattr(heads, "_on_gpu", lambda tensor: True)
+    monkeypatch.setattr(heads, "liger_loss", lambda: pytest.fail("asked"))
+    hidden, weight, targets = torch.randn(3, 4), torch.randn(5, 4, requires_grad=True), torch.tensor([0, 4, 2])
+    assert linear_cross_entropy(hidden, weight, None, targets).requires_grad
+    assert linear_cross_entropy(hidden.double().requires_grad_(), weight.double(), None, targets).requires_grad
+    with torch.no_grad():
+        assert linear_cross_entropy(hidden.requires_grad_(), weight, None, targets) > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("liger_kernel") is not None, reason="liger-kernel is installed here")
+def test_without_liger_kernel():
+    assert heads.liger_loss.__wrapped__() is None

@@ -342,3 +342,37 @@ def test_drop_weights_is_dropout(p):
 
 def test_drop_weights_with_a_probability_that_rounds_to_one():
     assert drop_weights(torch.ones(50, 50), 1 - 1e-7).count_nonzero() < 5
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU, where autocast meets cuDNN")
+
+
+@needs_gpu
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_bfloat16_on_a_gpu_is_bfloat16(cell, masked):
+    """1e6 is infinite in float16, which autocast itself would choose for cuDNN."""
+    model = RnnModel(tiny_config(cell_type=cell, num_hidden_layers=1)).cuda().train()
+    x = torch.randn(2, 7, model.config.embedding_size, device="cuda")
+    x[0, 0] = 1e6
+    mask = torch.ones(2, 7, dtype=torch.long, device="cuda")
+    if masked:
+        mask[1, 4:] = 0
+    exact = model(inputs_embeds=x, attention_mask=mask).last_hidden_state
+    with torch.autocast("cuda", torch.bfloat16):
+        output = model(inputs_embeds=x, attention_mask=mask).last_hidden_state
+    assert output.dtype == torch.bfloat16
+    output.float().sum().backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in model.layers.parameters())
+    torch.testing.assert_close(output.float() * mask[..., None], exact * mask[..., None], atol=0.05, rtol=0)
+
+
+@needs_gpu
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_a_gpu_computes_what_the_cpu_does(cell):
+    model = RnnModel(tiny_config(cell_type=cell, num_hidden_layers=2)).eval()
+    ids, mask = torch.randint(3, 41, (3, 9)), torch.ones(3, 9, dtype=torch.long)
+    mask[0, 5:] = mask[1, :2] = 0
+    expected = model(ids, attention_mask=mask).last_hidden_state
+    found = model.cuda()(ids.cuda(), attention_mask=mask.cuda()).last_hidden_state.cpu()
+    torch.testing.assert_close(found * mask[..., None], expected * mask[..., None], atol=1e-4, rtol=0)  # TF32 is off

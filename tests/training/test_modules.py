@@ -67,8 +67,8 @@ def test_language_model_learns_and_its_perplexity_is_exact(texts):
     run.test(module, data, verbose=False)
     stream = data.encoded["test"]
     with torch.no_grad():  # the whole stream at once, from the definition
-        logits = module.model(stream.inputs.long()).logits[0]
-        nats = -logits.log_softmax(-1).gather(-1, stream.targets[0, :, None].long())
+        logits = module.model(stream.ids[None, :-1].long()).logits[0]
+        nats = -logits.log_softmax(-1).gather(-1, stream.ids[1:, None].long())
     assert module.metrics["test/tokens"] == stream.num_tokens == len(nats)
     assert module.metrics["test/perplexity"] == pytest.approx(nats.mean().exp().item(), rel=1e-5)
     assert module.metrics["test/perplexity"] < data.baselines()["test/unigram_perplexity"] / 2
