@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.batches import EncodedTexts
+from ..data.sentences import split_words, tag_sentences
 
 TEXTS_A_BATCH = 64
 TOKENS_A_BATCH = 2**16  # so that of very long texts few are read at once
@@ -83,10 +84,7 @@ class TaggerPredictor:
     columns = {"tags": "strings", "scores": "numbers"}
 
     def __init__(self, model, tokenizer):
-        from ..data.sentences import split_words, tag_sentences
-
         self.model, self.tokenizer = model, tokenizer
-        self.split_words, self.tag_sentences = split_words, tag_sentences
         self.empty = 0
 
     def joins(self, separator: str) -> dict[str, str]:
@@ -99,13 +97,13 @@ class TaggerPredictor:
             return value
         if not isinstance(value, str | None):
             raise ValueError(f"must be a string or a list of words; got {value!r:.60}")
-        return self.split_words(value or "")
+        return split_words(value or "")
 
     def __call__(self, sentences: Sequence[list[str]]) -> list[dict[str, Any]]:
         """The added columns of each sentence, in the order given; empty lists for one without words."""
         self.empty += sum(not words for words in sentences)
         with_words = [words for words in sentences if words]
-        tagged = iter(self.tag_sentences(self.model, self.tokenizer, with_words) if with_words else ())
+        tagged = iter(tag_sentences(self.model, self.tokenizer, with_words) if with_words else ())
         added = [next(tagged) if words else ([], []) for words in sentences]
         return [{"tags": tags, "scores": [round(p, 6) for p in scores]} for tags, scores in added]
 

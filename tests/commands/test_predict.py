@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from rnn_hf import RnnConfig, RnnForTokenClassification, train_word_tokenizer
 from rnn_hf.commands import predict
 
 TEXTS = ["a great film", "the plot is dull and slow and boring", "", "zebra quagga", "funny " * 50, "awful"]
@@ -115,6 +116,34 @@ def test_several_labels(workplace, rnn_hf, tmp_path):
         assert float(got[0]["score"]) == pytest.approx(blame * praise, abs=1e-5)
     code, _, err = rnn_hf("predict", tmp_path / "run", "--input", tmp_path / "in.jsonl", "--label-separator", "a")
     assert "--label-separator 'a' stands in the label 'blame'" in err
+
+
+def test_a_tagger_s_folder(workplace, rnn_hf, tmp_path):
+    tokenizer = train_word_tokenizer(["the film is good . i saw it"])
+    names = {0: "DET", 1: "NOUN", 2: "VERB"}
+    sizes = {"vocab_size": len(tokenizer), "embedding_size": 8, "hidden_size": 8, "pad_token_id": 0}
+    torch.manual_seed(0)
+    model = RnnForTokenClassification(
+        RnnConfig(**sizes, id2label=names, label2id={name: i for i, name in names.items()})
+    ).eval()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "tagger")
+    sentences = [["the", "film"], [], ["i", "saw", "it"], ["zebra"], "i saw it."]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words, "n": 1}) + "\n" for words in sentences))
+    code, out, err = rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "in.jsonl")
+    assert code == 0, err
+    assert err.splitlines()[-1] == "5 rows -> standard output; 1 texts have no words, and so no tags"
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [list(row) for row in rows] == [["tokens", "n", "tags", "scores"]] * 5
+    assert [len(row["tags"]) for row in rows] == [len(row["scores"]) for row in rows] == [2, 0, 3, 1, 4]
+    with torch.no_grad():
+        logits = model(torch.tensor([tokenizer.convert_tokens_to_ids(sentences[2])])).logits[0]
+    assert rows[2]["tags"] == [names[i] for i in logits.argmax(-1).tolist()] == rows[4]["tags"][:3]
+    assert rows[2]["scores"] == pytest.approx(logits.softmax(-1).max(-1).values.tolist(), abs=1e-5)
+    rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
+    assert read(tmp_path / "out.csv")[2]["tags"] == " ".join(rows[2]["tags"])
+    words = rnn_hf("predict", tmp_path / "tagger", "i saw it")[1].split()
+    assert words == [f"{word}/{tag}" for word, tag in zip(sentences[2], rows[2]["tags"], strict=True)]
 
 
 WRONG = [
