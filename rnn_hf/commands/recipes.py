@@ -134,7 +134,7 @@ def validate(name: str, tiny: bool = False) -> tuple[str, dict[str, Any]]:
     if not tiny:
         try:
             return recipe.get("data", {}).get("dataset", "no data"), _one_step(path, recipe)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ConnectionError) as error:  # no such file, no Hub
             print(f"{name}: on tiny data instead ({' '.join(str(error).split())})", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         from .tiny_data import on_tiny_data
