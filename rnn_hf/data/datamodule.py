@@ -128,7 +128,8 @@ class TextDataModule(LightningDataModule):
             source.splits |= {"train": stay, split: rows}
         self._compare(source, list(held_out))
         source.splits = {split: source.splits[split] for split in SPLIT_NAMES if split in source.splits}
-        print("\n".join(f"{self.dataset}: {line}" for line in self._what_was_read(source)), file=sys.stderr)
+        for line in self._what_was_read(source):
+            print(f"{self.dataset}: {line}", file=sys.stderr)
         return source
 
     def _compare(self, source: Source, splits: list[str]) -> None:
@@ -146,7 +147,8 @@ class TextDataModule(LightningDataModule):
         source.overlap |= counts
 
     def _what_was_read(self, source: Source) -> Iterator[str]:
-        yield f"from {source.place}"
+        if source.place != self.dataset:
+            yield f"from {source.place}"
         yield from source.notices
         if source.dropped:
             yield " and ".join(f"{n} {split}" for split, n in source.dropped.items()) + " rows dropped: no text"
@@ -183,7 +185,7 @@ class TextDataModule(LightningDataModule):
         splits = self.source.splits
         return {
             "dataset": self.dataset,
-            "place": self.source.place,
+            "place": "local files" if self.source.is_local else self.source.place,
             "files": self.source.md5s(),
             "splits": {split: self.split_facts(split) for split in splits},
             "baselines": self.baselines(),

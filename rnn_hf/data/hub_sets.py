@@ -11,7 +11,7 @@ from typing import Any
 
 from ..models.config_checks import suggestion
 
-HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(:(?P<config>[^@]+))?(@(?P<revision>.+))?")
+HUB_ID = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(:(?P<config>[^@]+))?(@(?P<revision>.+))?")
 
 
 def load_hub_set(name: str, splits: Mapping[str, str | None] | None = None) -> dict[str, Any]:

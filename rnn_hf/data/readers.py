@@ -147,36 +147,23 @@ def checked_rows(
 ) -> Iterator[tuple[Any, Any]]:
     """(text, label) of each row of values; arguments and errors as in `iter_rows`, `name` is how errors call them."""
     require(one_of(*ROW_KINDS), row_kind=row_kind)
+    text_of, label_of = {
+        "text": (_text, _label),
+        "multi_label": (_text, partial(_labels, separator=label_separator)),
+        "tokens": (_tokens, _tags),
+    }[row_kind]
     for number, values in enumerate(rows, 1):
-        yield _checked_row(f"{name} row {number}", columns, values, row_kind, label_separator)
-
-
-def _checked_row(
-    where: str, columns: Sequence[str], values: Sequence[Any], row_kind: str, label_separator: str | None
-) -> tuple[Any, Any]:
-    text_place = f"{where}, column {columns[0]!r}"
-    label_place = f"{where}, column {columns[-1]!r}"
-    label = values[1] if len(columns) > 1 else None
-    if row_kind == "tokens":
-        text = _checked_list(values[0], text_place, _checked_text, "tokens")
-        if not text:
-            raise ValueError(f"{text_place} must hold at least one token")
-        if len(columns) > 1:
-            label = _checked_list(label, label_place, _checked_label, "tags")
-            if len(label) != len(text):
-                raise ValueError(f"{where} must have a tag for each token; got {len(text)} tokens, {len(label)} tags")
-        return text, label
-    text = _checked_text(values[0], text_place)
-    if len(columns) == 1:
-        return text, None
-    if row_kind == "text":
-        return text, _checked_label(label, label_place)
-    if label_separator is not None:
-        label = [part for part in _checked_text(label, label_place).split(label_separator) if part.strip()]
-    labels = _checked_list(label, label_place, _checked_label, "labels")
-    if len(set(labels)) < len(labels):
-        raise ValueError(f"{label_place} must name each label once; got {labels}")
-    return text, labels
+        column, label = columns[0], None
+        try:
+            text = text_of(values[0])
+            if len(columns) > 1:
+                column = columns[1]
+                label = label_of(values[1])
+                if row_kind == "tokens" and len(label) != len(text):
+                    raise ValueError(f"must hold a tag for each token; got {len(text)} tokens, {len(label)} tags")
+        except ValueError as error:
+            raise type(error)(f"{name} row {number}, column {column!r} {error}") from None
+        yield text, label
 
 
 def _read_txt(file: Path, columns: list[str]) -> Iterator[list[str]]:
@@ -325,29 +312,46 @@ def _positions(file: Path, header: list[str], columns: list[str]) -> list[int]:
     return [header.index(column) for column in columns]
 
 
-def _checked_text(text: Any, where: str) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"{where} must be a string; got {str(text)[:60]}")
-    if len(text) > LONGEST_LINE:
-        raise ValueError(f"{where} must hold at most {LONGEST_LINE:,} characters; got {len(text):,}: break it up")
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string; got {str(value)[:60]}")
+    if len(value) > LONGEST_LINE:
+        raise ValueError(f"must hold at most {LONGEST_LINE:,} characters; got {len(value):,}: break it up")
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError as error:  # JSON can spell half a surrogate pair
-        raise ValueError(f"{where} is not valid Unicode: {error.reason} at character {error.start + 1}") from error
-    return text
+        raise ValueError(f"is not valid Unicode: {error.reason} at character {error.start + 1}") from None
+    return value
 
 
-def _checked_list(value: Any, where: str, checked: Callable[[Any, str], str], name: str) -> list[str]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where} must be a list of {name}; got {str(value)[:60]!r}")
-    return [checked(item, where) for item in value]
-
-
-def _checked_label(value: Any, where: str) -> str:
+def _label(value: Any) -> str:
     if value is None:
-        raise MissingLabel(f"{where} must be a label (a string or an integer); got none")
+        raise MissingLabel("must be a label (a string or an integer); got none")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int) or not str(value).strip():
-        raise ValueError(f"{where} must be a label (a string or an integer); got {value!r}")
+        raise ValueError(f"must be a label (a string or an integer); got {value!r}")
     return str(value).strip()
+
+
+def _labels(value: Any, separator: str | None) -> list[str]:
+    if separator is not None:
+        value = [part for part in _text(value).split(separator) if part.strip()]
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of labels; got {str(value)[:60]!r}")
+    labels = [_label(item) for item in value]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"must name each label once; got {labels}")
+    return labels
+
+
+def _tokens(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"must be a list of at least one token; got {str(value)[:60]!r}")
+    return [_text(item) for item in value]
+
+
+def _tags(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of tags; got {str(value)[:60]!r}")
+    return [_label(item) for item in value]

@@ -70,7 +70,8 @@ class Source:
 
     Attributes:
         place: where they came from.
-        files: the local files among it; none for a set of the Hub.
+        is_local: whether `place` is a path, which belongs in no file that is shared.
+        files: the local files among it, if there are any.
         overlap: how many texts of a held-out split are training texts too, where it was counted.
         overlap_removed: how many training rows were dropped as held-out text.
         dropped: how many rows of a split were dropped for an empty text.
@@ -80,13 +81,14 @@ class Source:
     splits: dict[str, Rows]
     place: str
     files: list[Path]
+    is_local: bool = False
     overlap: dict[str, int] = field(default_factory=dict)
     overlap_removed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
 
     def md5s(self) -> dict[str, str]:
-        """The md5 of each file; for a set of the Hub that of each split's rows."""
+        """The md5 of each file; where there is none, as for a set of the Hub, that of each split's rows."""
         if self.files:
             return {file.name: md5(file) for file in self.files}
         return {split: rows_md5(rows) for split, rows in self.splits.items()}
@@ -108,6 +110,7 @@ class DataSet:
 
     Attributes:
         splits: "train", "validation" and "test", those that it has.
+        is_local: `place` is a path.
         is_file: it is one file that was named itself; any split of it is all its rows.
     """
 
@@ -115,6 +118,7 @@ class DataSet:
     place: str
     splits: dict[str, SplitReader]
     known: KnownSet = KnownSet()
+    is_local: bool = False
     is_file: bool = False
     overlap_removed: int = 0
 
@@ -141,7 +145,7 @@ class DataSet:
         columns = [text_column] if label_column is None else [text_column, label_column]
         names, rows = self._first_present(reader, columns)
         if self.known.lines:
-            rows = ([line, *rest] for text, *rest in rows for line in str(text).removesuffix("\n").split("\n"))
+            rows = ([line, *rest] for text, *rest in rows for line in _lines(text))
         return checked_rows(reader.name, rows, names, row_kind, label_separator)
 
     def _first_present(self, reader: SplitReader, columns: list[str]) -> tuple[list[str], Iterator[Sequence[Any]]]:
@@ -181,7 +185,7 @@ def load_source(
     Raises what `find_data_set` and `readers.iter_rows` raise, and ValueError for a split without text.
     """
     found = find_data_set(dataset, path, splits)
-    source = Source({}, found.place, found.files, overlap_removed=found.overlap_removed)
+    source = Source({}, found.place, found.files, found.is_local, overlap_removed=found.overlap_removed)
     for split, reader in found.splits.items():
         if large_text and reader.file and is_large(reader.file):
             source.splits[split] = _large_rows(found, split, text_column, empty_text)
@@ -303,7 +307,7 @@ def _one_file(dataset: str, file: Path, known: KnownSet, splits: Mapping[str, st
     if splits:
         raise ValueError(f"splits are parts of a folder or of a Hub data set, and {file} is a file; got {splits}")
     reader = SplitReader(str(file), [], lambda columns: read_columns(file, columns), file)
-    return DataSet(dataset, str(file), {"train": reader}, known, is_file=True)
+    return DataSet(dataset, str(file), {"train": reader}, known, is_local=True, is_file=True)
 
 
 def _folder(dataset: str, folder: Path, known: KnownSet, splits: Mapping[str, str | None], required: str) -> DataSet:
@@ -318,7 +322,7 @@ def _folder(dataset: str, folder: Path, known: KnownSet, splits: Mapping[str, st
     read = [reader.names[0] for reader in chosen.values()]
     left = [file.name for file in files if file.name not in read]
     place = f"{folder} ({', '.join(read)}" + (f"; not read: {_listed(left)})" if left else ")")
-    return DataSet(dataset, place, chosen, known)
+    return DataSet(dataset, place, chosen, known, is_local=True)
 
 
 def _hub_set(dataset: str, short: str, known: KnownSet, splits: Mapping[str, str | None], required: str) -> DataSet:
@@ -375,6 +379,10 @@ def _chosen_splits(
             raise ValueError(f"{where} holds more than one file for {split}: {many}; keep one, or name it in splits")
         if found:
             chosen[split] = found[0]
+            if twin := next((other for other in chosen if other != split and chosen[other] is found[0]), None):
+                raise ValueError(
+                    f"{twin} and {split} are both {found[0].names[0]} of {where}: set one to null in splits"
+                )
     if required not in chosen:
         raise FileNotFoundError(
             f"{where} has no {required} split; it holds {_listed(held)}: name the one that is meant, splits.{required}"
@@ -428,6 +436,10 @@ def _not_found(dataset: str) -> FileNotFoundError:
         + (f"holds {_listed(beside)}" if path.parent.is_dir() else "does not exist")
         + (f"; RNN_HF_DATA={root} holds {_listed(held)}" if root else "")
     )
+
+
+def _lines(text: Any) -> list[Any]:
+    return text.removesuffix("\n").split("\n") if isinstance(text, str) else [text]
 
 
 def _all_hidden(rows: Rows | None) -> bool:

@@ -184,7 +184,7 @@ WRONG = [
     (["evaluate", "runs/lm"], "--data"),
     (["fit", "--config", "lm.yaml", "--data.eval_state", "rest"], "(did you mean 'reset'?)"),
     (["evaluate", "runs/lm", "--datta", "reviews"], "unknown argument '--datta' (did you mean '--data'?)"),
-    (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder or one of"),
+    (["evaluate", "runs/lm", "--data", ""], "the data set must be a file, a folder, a Hub id or one of"),
     (["evaluate", "multi", "--data", "reviews"], "evaluate is for single-label classifiers; 'multi' is multi_label"),
     (["predict", "multi", "good film"], "predict is for single-label classifiers"),
     (["fit", "--config", "lm.yaml", "--output_dir", ""], "output_dir must be a new folder"),

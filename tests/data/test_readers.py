@@ -149,10 +149,14 @@ def test_several_labels(tmp_path):
 @pytest.mark.parametrize(
     ("row_kind", "record", "message"),
     [
-        ("tokens", {"text": "a b", "label": ["X", "Y"]}, "column 'text' must be a list of tokens; got 'a b'"),
+        (
+            "tokens",
+            {"text": "a b", "label": ["X", "Y"]},
+            "column 'text' must be a list of at least one token; got 'a b'",
+        ),
         ("tokens", {"text": ["a", 3], "label": ["X", "Y"]}, "column 'text' must be a string; got 3"),
-        ("tokens", {"text": ["a"], "label": ["X", "Y"]}, "must have a tag for each token; got 1 tokens, 2 tags"),
-        ("tokens", {"text": [], "label": []}, "column 'text' must hold at least one token"),
+        ("tokens", {"text": ["a"], "label": ["X", "Y"]}, "must hold a tag for each token; got 1 tokens, 2 tags"),
+        ("tokens", {"text": [], "label": []}, "column 'text' must be a list of at least one token; got '[]'"),
         ("tokens", {"text": ["a"], "label": "X"}, "column 'label' must be a list of tags; got 'X'"),
         ("multi_label", {"text": "a", "label": "X"}, "column 'label' must be a list of labels; got 'X'"),
         ("multi_label", {"text": "a", "label": ["X", "X"]}, "column 'label' must name each label once; got ['X', 'X']"),

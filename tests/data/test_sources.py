@@ -79,6 +79,8 @@ def test_splits_name_other_files(tmp_path):
         ValueError, match=r"more than one file for train: phrases\.csv, phrases\.txt; keep one, or name"
     ):
         load_source(str(tmp_path), splits={"train": "phrases"})
+    with pytest.raises(ValueError, match=r"train and test are both test\.csv of .*: set one to null"):
+        load_source(str(tmp_path), splits={"train": "test"})
     with pytest.raises(ValueError, match=r"split must be one of train, validation, test; got 'dev'"):
         load_source(str(tmp_path), splits={"dev": "dev"})
     with pytest.raises(FileNotFoundError, match="has no train split"):
