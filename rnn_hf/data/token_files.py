@@ -40,7 +40,7 @@ def stream_of(texts: Sequence[str] | LargeTexts, tokenizer: PreTrainedTokenizerF
 def stored_tokenizer(spec: str | dict[str, Any], texts: LargeTexts, padding_side: str) -> PreTrainedTokenizerFast:
     """`build_tokenizer`, whose training on these texts is done once."""
     kind = spec.get("kind") if isinstance(spec, dict) else spec
-    if kind not in KINDS or kind == "byte":  # nothing to train
+    if kind not in [*KINDS] or kind == "byte":  # nothing to train
         return build_tokenizer(spec, (), padding_side)
 
     def make(folder: Path) -> None:
