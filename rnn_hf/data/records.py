@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.config_checks import suggestion
+from . import conll
 from .readers import READERS, TSV, csv_rows, json_records
 
 Row = dict[str, Any]
@@ -55,6 +56,8 @@ class Input:
             return ({"text": line.rstrip("\n")} for line in sys.stdin)
         if self.format == "txt":
             return ({"text": text} for (text,) in READERS[".txt"](self.file, ["text"]))
+        if f".{self.format}" in conll.ENDINGS:
+            return ({"tokens": words} for (words,) in READERS[f".{self.format}"](self.file, ["tokens"]))
         if self.format == "parquet":
             batches = self._parquet().iter_batches(batch_size=ROWS_A_READ)
             return (row for batch in batches for row in batch.to_pylist())

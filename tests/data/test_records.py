@@ -67,6 +67,11 @@ def test_parquet_of_datasets_is_still_read_by_datasets(tmp_path):
     assert out["label"][:] == ["yes", "yes"]
 
 
+def test_conll_files_are_sentences_of_words(tmp_path):
+    (tmp_path / "a.conll").write_text("Ada B-PER\nsmiled O\n\nYes O\n")
+    assert list(Input(str(tmp_path / "a.conll"))) == [{"tokens": ["Ada", "smiled"]}, {"tokens": ["Yes"]}]
+
+
 def test_csv_holds_lists_as_strings_and_nothing_for_none(table, tmp_path):
     rows = list(csv.DictReader(io.StringIO(copy(table, tmp_path / "out.csv").read_text(), newline="")))
     assert [row["text"] for row in rows] == ['say "a, b"', "two\nlines", ""]
