@@ -175,7 +175,7 @@ def test_bad_input(entities):
     ):
         TaggingDataModule(str(entities)).val_dataloader()
     write_jsonl(entities / "validation.jsonl", [rows[0], (["Ann", "flew"], ["B-PER"])])
-    with pytest.raises(ValueError, match=r"validation\.jsonl row 2 column 'tags' must hold a tag for each token; got 2 tokens, 1 tags"):
+    with pytest.raises(ValueError, match=r"validation\.jsonl row 2, column 'tags' must hold a tag for each token"):
         TaggingDataModule(str(entities)).val_dataloader()
     write_jsonl(entities / "validation.jsonl", [([], [])])
     with pytest.raises(ValueError, match=r"validation\.jsonl row 1, column 'tokens' must hold at least one token"):
