@@ -68,8 +68,8 @@ class ClassifierPredictor:
 
     def notes(self) -> list[str]:
         """What the user must know of the texts so far."""
-        notes = [f"{self.empty:,} empty texts have no label"] * bool(self.empty)
-        return notes + [f"{self.unknown:,} texts have no word that the tokenizer knows"] * bool(self.unknown)
+        notes = [f"{self.empty:,} of them empty, without a label"] * bool(self.empty)
+        return notes + [f"{self.unknown:,} without a word that the tokenizer knows"] * bool(self.unknown)
 
     def line(self, added: dict[str, Any], text: str, separator: str) -> str:
         """The answer to one text, for people."""
@@ -109,7 +109,7 @@ class TaggerPredictor:
 
     def notes(self) -> list[str]:
         """What the user must know of the texts so far."""
-        return [f"{self.empty:,} texts have no words, and so no tags"] * bool(self.empty)
+        return [f"{self.empty:,} of them without words, and so without tags"] * bool(self.empty)
 
     def line(self, added: dict[str, Any], words: list[str], separator: str) -> str:
         """The answer to one text, for people."""

@@ -53,7 +53,7 @@ def test_rows_keep_order_and_columns_and_get_the_model_s_answers(rows, rnn_hf, t
     code, printed, err = rnn_hf("predict", "runs/classifier", "--input", rows, "--output", out)
     assert (code, printed) == (0, ""), err
     assert err.splitlines()[-1] == (
-        f"18 rows -> {out}; 3 empty texts have no label; 3 texts have no word that the tokenizer knows; "
+        f"18 rows -> {out}; 3 of them empty, without a label; 3 without a word that the tokenizer knows; "
         "label is in the input, the prediction is predicted_label"
     )
     got = read(out)
@@ -89,7 +89,7 @@ def test_lines_on_standard_input_become_json_lines(workplace, rnn_hf, monkeypatc
     assert [(row["text"], row["label"]) for row in rows] == [
         ("a great film", "positive"), ("", None), ("dull and slow", "negative")
     ]  # fmt: skip
-    assert err == "3 rows -> standard output; 1 empty texts have no label\n"
+    assert err == "3 rows -> standard output; 1 of them empty, without a label\n"
 
 
 def test_several_labels(workplace, rnn_hf, tmp_path):
@@ -132,7 +132,7 @@ def test_a_tagger_s_folder(workplace, rnn_hf, tmp_path):
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words, "n": 1}) + "\n" for words in sentences))
     code, out, err = rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "in.jsonl")
     assert code == 0, err
-    assert err.splitlines()[-1] == "5 rows -> standard output; 1 texts have no words, and so no tags"
+    assert err.splitlines()[-1] == "5 rows -> standard output; 1 of them without words, and so without tags"
     rows = [json.loads(line) for line in out.splitlines()]
     assert [list(row) for row in rows] == [["tokens", "n", "tags", "scores"]] * 5
     assert [len(row["tags"]) for row in rows] == [len(row["scores"]) for row in rows] == [2, 0, 3, 1, 4]
