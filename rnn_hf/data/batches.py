@@ -19,6 +19,15 @@ from .sources import load_rows
 BATCHES_A_POOL = 50  # sorting by length within pools of this many batches leaves little padding and much of the shuffle
 
 
+def token_places(starts: Tensor, lengths: Tensor, num_ids: int) -> tuple[Tensor, Tensor]:
+    """Where the tokens of right-padded rows stand among `num_ids` ids end to end, and which are no padding.
+
+    starts and lengths (batch,) -> places, mask (batch, time); places of padding are any that exist.
+    """
+    steps = torch.arange(int(lengths.max()))[None]  # [1, time]
+    return (starts[:, None] + steps).clamp(max=num_ids - 1), steps < lengths[:, None]
+
+
 class EncodedTexts(Dataset):
     """Texts as token ids; item `[rows]`, any indices, is those texts right-padded to the longest of them.
 
@@ -60,10 +69,8 @@ class EncodedTexts(Dataset):
 
     def __getitem__(self, rows: Tensor | Sequence[int]) -> dict[str, Tensor]:
         rows = torch.as_tensor(rows)
-        lengths = self.lengths[rows][:, None]  # [batch, 1]
-        place = torch.arange(int(lengths.max()))[None]  # [1, time]
-        mask = place < lengths
-        ids = self.ids[(self.starts[rows][:, None] + place).clamp(max=len(self.ids) - 1)].long()
+        places, mask = token_places(self.starts[rows], self.lengths[rows], len(self.ids))
+        ids = self.ids[places].long()
         batch = {"input_ids": ids.masked_fill(~mask, self.pad_token_id), "attention_mask": mask.long()}
         if self.labels is None:
             return batch

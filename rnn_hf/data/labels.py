@@ -4,7 +4,7 @@ A row's label is a string (single-label) or a list of strings, which may be empt
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -27,10 +27,16 @@ def label_names(rows: Rows) -> dict[int, str]:
         raise ValueError(f"{rows.name} must have labels; no row has any")
     if not several and len(labels) < 2:
         raise ValueError(f"{rows.name} must have at least 2 labels; all {len(rows)} rows have {rows.labels[0]!r}")
+    return numbered(labels)
+
+
+def numbered(names: Iterable[str]) -> dict[int, str]:
+    """The names by id, sorted, by value if all are integers."""
+    names = list(names)
     try:
-        return dict(enumerate(sorted(labels, key=int)))
+        return dict(enumerate(sorted(names, key=int)))
     except ValueError:
-        return dict(enumerate(sorted(labels)))
+        return dict(enumerate(sorted(names)))
 
 
 def label_tensor(rows: Rows, label2id: Mapping[str, int]) -> Tensor:

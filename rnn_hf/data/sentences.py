@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from ..models.config_checks import suggestion
-from .batches import length_sorted
-from .encoding import IGNORED, check_known
+from .batches import length_sorted, token_places
+from .encoding import IGNORED, check_known, unknown_id
 from .readers import Rows
 from .sources import load_rows
 from .tag_schemes import find_scheme, iob2
@@ -121,8 +121,7 @@ class TaggedSentences(Dataset):
         self.num_words = sum(map(len, sentences))
         flat = [0] * self.num_words if tag_ids is None else [tag for row in tag_ids for tag in row]
         self.labels[pieces.first] = torch.tensor(flat, dtype=torch.int32)
-        unknown = -1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-        self.num_text_tokens, self.num_unknown = len(self.ids), int((self.ids == unknown).sum())
+        self.num_text_tokens, self.num_unknown = len(self.ids), int((self.ids == unknown_id(tokenizer)).sum())
         self.pad_token_id = tokenizer.pad_token_id
 
     def __len__(self) -> int:
@@ -130,14 +129,11 @@ class TaggedSentences(Dataset):
 
     def __getitem__(self, rows: Tensor | Sequence[int]) -> dict[str, Tensor]:
         rows = torch.as_tensor(rows)
-        lengths = self.lengths[rows][:, None]  # [batch, 1]
-        place = torch.arange(int(lengths.max()))[None]  # [1, time]
-        mask = place < lengths
-        index = (self.starts[rows][:, None] + place).clamp(max=len(self.ids) - 1)
+        places, mask = token_places(self.starts[rows], self.lengths[rows], len(self.ids))
         return {
-            "input_ids": self.ids[index].long().masked_fill(~mask, self.pad_token_id),
+            "input_ids": self.ids[places].long().masked_fill(~mask, self.pad_token_id),
             "attention_mask": mask.long(),
-            "labels": self.labels[index].long().masked_fill(~mask, IGNORED),
+            "labels": self.labels[places].long().masked_fill(~mask, IGNORED),
         }
 
 

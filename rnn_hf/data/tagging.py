@@ -15,6 +15,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from ..models.config_checks import integer, number
 from .batches import LengthBucketSampler, length_sorted
 from .datamodule import TextDataModule
+from .labels import numbered
 from .readers import Rows
 from .sentences import TaggedSentences, rows_to_iob2, tag_ids
 from .sources import Source
@@ -90,10 +91,7 @@ class TaggingDataModule(TextDataModule):
             raise ValueError(f"{rows.name} must have at least 2 tags; all its words have {next(iter(tags))!r}")
         if self.scheme is not None:
             tags |= {f"I{tag[1:]}" for tag in tags if tag[0] == "B"}
-        try:
-            return dict(enumerate(sorted(tags, key=int)))
-        except ValueError:
-            return dict(enumerate(sorted(tags)))
+        return numbered(tags)
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:

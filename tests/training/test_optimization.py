@@ -10,21 +10,7 @@ from torch.utils.data import DataLoader
 from rnn_hf import ClassificationModule, LanguageModelingModule, train_word_tokenizer
 from rnn_hf.models.cache import detach_, new_cache
 
-WORDS = ["the", "film", "is", "good", "and", "bad", "but", "never", "dull"]
-CONFIG = {"embedding_size": 8, "hidden_size": 8}
-
-
-def trainer(**settings):
-    defaults = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-        "accelerator": "cpu",
-        "log_every_n_steps": 1,
-    }
-    return L.Trainer(**{**defaults, **settings})
+from .conftest import CONFIG, WORDS, trainer
 
 
 def language_model(**arguments):

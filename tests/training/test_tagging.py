@@ -8,6 +8,8 @@ from rnn_hf.data.tagging import TaggingDataModule
 from rnn_hf.training.tagging import TaggingModule
 from rnn_hf.training.tagging_metrics import SpanEvaluation, TaggingEvaluation, evaluation_of, spans
 
+from .conftest import trainer
+
 IGNORED = -100
 
 
@@ -102,16 +104,6 @@ def test_tags_of_single_words():
     report = evaluation.report(id2label)
     assert report["confusion_matrix"] == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
     assert report["labels"]["NOUN"] == {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "support": 2}
-
-
-def trainer(**settings):
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    return L.Trainer(**quiet, num_sanity_val_steps=0, accelerator="cpu", log_every_n_steps=1, **settings)
 
 
 @pytest.mark.parametrize("tokenizer", ["word", "char"])
