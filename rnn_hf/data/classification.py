@@ -133,12 +133,11 @@ class ClassificationDataModule(TextDataModule):
         label2id = {label: number for number, label in self.id2label.items()}
         return EncodedTexts(rows.texts, self.tokenizer, label_tensor(rows, label2id))
 
-    def train_dataloader(self) -> DataLoader:
+    def training_batches(self) -> tuple[EncodedTexts, LengthBucketSampler]:
         """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`)."""
         texts = self.encoded["train"]
         balance = texts.labels if self.sampling == "balanced" else None
-        sampler = LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
-        return DataLoader(texts, batch_size=None, sampler=sampler)
+        return texts, LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every row of a split once, longest first."""

@@ -110,11 +110,10 @@ class TaggingDataModule(TextDataModule):
         label2id = {label: number for number, label in self.id2label.items()}
         return TaggedSentences(rows.texts, self.tokenizer, tag_ids(rows, label2id))
 
-    def train_dataloader(self) -> DataLoader:
+    def training_batches(self) -> tuple[TaggedSentences, LengthBucketSampler]:
         """Every sentence once an epoch, in the epoch's order (`LengthBucketSampler.set_epoch`)."""
         sentences = self.encoded["train"]
-        sampler = LengthBucketSampler(sentences.lengths, self.batch_size, self.seed)
-        return DataLoader(sentences, batch_size=None, sampler=sampler)
+        return sentences, LengthBucketSampler(sentences.lengths, self.batch_size, self.seed)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every sentence of a split once, longest first."""
