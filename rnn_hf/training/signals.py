@@ -1,5 +1,6 @@
 """SIGTERM and SIGINT: a run ends after its next step, with a checkpoint, and its exit code says which signal it was."""
 
+import os
 import signal
 import threading
 from typing import Any
@@ -29,6 +30,7 @@ class Signals:
         self.can_wait, self.received = False, None
 
     def __enter__(self) -> "Signals":
+        self._process = os.getpid()
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():  # no other may
             self._before = {number: signal.getsignal(number) for number in HANDLED}
@@ -41,6 +43,9 @@ class Signals:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
+        if os.getpid() != self._process:  # a worker of the loader, which has nothing to save
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         if not self.can_wait or self.received is not None:
             raise Interrupted(number)
         self.received = number

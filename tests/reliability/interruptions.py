@@ -1,4 +1,5 @@
-"""Callbacks that end a run where a test wants it, given in its recipe: `trainer.callbacks`."""
+"""Callbacks that the recipes of these tests name. What they do stands in the environment, so that a run and the one
+that goes on from it have one recipe."""
 
 import os
 import signal
@@ -7,8 +8,7 @@ import lightning as L
 
 
 class SignalAt(L.Callback):
-    """Sends SIGTERM to the run's own process where the environment says: `STOP_AT=7` in the step after 7 steps,
-    `STOP_AT=7v` in the validation after them. So a run and its resumption have one recipe."""
+    """`STOP_AT=7`: SIGTERM to the run's own process in the step after 7 steps; `7v`: in the validation after them."""
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         self._perhaps(str(trainer.global_step))
@@ -18,18 +18,16 @@ class SignalAt(L.Callback):
             self._perhaps(f"{trainer.global_step}v")
 
     def _perhaps(self, here: str) -> None:
-        if os.environ.get("STOP_AT") == here:
+        if here in os.environ.get("STOP_AT", "").split():
             os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Trace(L.Callback):
-    """Appends to a file the ids of each training batch, and the recurrent state that it is read in."""
-
-    def __init__(self, file: str):
-        self.file = file
+    """`TRACE=FILE`: appends the ids of each training batch, and the recurrent state that it is read in."""
 
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
-        state = getattr(module, "train_state", None)
-        layers = [] if state is None else [s.double().sum().item() for layer in state.layers for s in layer.states]
-        with open(self.file, "a") as file:
-            print(trainer.global_step, batch["input_ids"].tolist(), layers, file=file)
+        if file := os.environ.get("TRACE"):
+            state = getattr(module, "train_state", None)
+            layers = [] if state is None else [[s.tolist() for s in layer.states] for layer in state.layers]
+            with open(file, "a") as opened:
+                print(trainer.global_step, batch["input_ids"].tolist(), layers, file=opened)
