@@ -128,7 +128,14 @@ class FitCLI(LightningCLI):
             help="evaluations without a better one after which training stops; 0 never stops. Those in the first half "
             "of a one_cycle run do not count: what a high rate hides still comes",
         )
+        parser.add_argument(
+            "--skip_nonfinite",
+            type=int,
+            default=0,
+            help="steps with a non-finite loss or gradient that a run may leave out; at the next it stops",
+        )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
+        parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.task == "language_modeling":
             lengths = ("data.random_sequence_length", "data.sequence_length")
@@ -150,9 +157,9 @@ class FitCLI(LightningCLI):
         if (package := LOGGERS.get(self.config.logger)) and not find_spec(package):
             name = self.config.logger
             raise ValueError(f'logger {name} needs the package {package}: pip install "rnn-hf[{name}]"')
-        if self.config.early_stopping_patience < 0:
-            got = self.config.early_stopping_patience
-            raise ValueError(f"early_stopping_patience must be a whole number from 0; got {got}")
+        for name in ("early_stopping_patience", "skip_nonfinite"):
+            if self.config[name] < 0:
+                raise ValueError(f"{name} must be a whole number from 0; got {self.config[name]}")
         self.output_dir = run_folder(self.config.pop("output_dir"), self.name)
         if model.pretrained is not None:
             model.pretrained = model_folder(model.pretrained)
@@ -259,6 +266,7 @@ class FitCLI(LightningCLI):
             "steps": steps,
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
+            "skipped_nonfinite_steps": self.model.guard.skipped,
             "seed": self.config.seed_everything,
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),

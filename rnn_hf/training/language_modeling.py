@@ -48,8 +48,10 @@ class LanguageModelingModule(TextModule):
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps
 
-    def on_train_epoch_start(self):
+    def drop_state(self):
         self.train_state = None
+
+    on_train_epoch_start = drop_state
 
     def training_step(self, batch, batch_idx):
         if self.train_state is None:
