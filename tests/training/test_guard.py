@@ -398,8 +398,15 @@ def test_the_number_of_steps_to_skip_is_checked(recipe, capsys):
         a_module(skip_nonfinite=-1)
 
 
-def test_a_sweep_of_rates_ends_where_the_model_bears_no_more(recipe, capsys):
-    code = main(["lr-find", "--config", recipe, "--num_rates", "40", "--max_rate", "1e38", "--output_dir", "sweep"])
+def test_a_sweep_of_rates_ends_where_the_model_bears_no_more(recipe, tmp_path, capsys, monkeypatch):
+    original, steps = LanguageModelingModule.training_step, iter(range(10**6))
+
+    def training_step(module, batch, batch_idx):
+        return original(module, batch, batch_idx) * (NAN if next(steps) == 30 else 1)
+
+    monkeypatch.setattr(LanguageModelingModule, "training_step", training_step)
+    code = main(["lr-find", "--config", recipe, "--num_rates", "40", "--max_rate", "1", "--output_dir", "sweep"])
     out, err = capsys.readouterr()
     assert code == 0, err
     assert "suggested: --model.learning_rate" in out
+    assert len((tmp_path / "sweep/lr_find.csv").read_text().splitlines()) == 1 + 30
