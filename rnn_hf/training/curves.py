@@ -21,7 +21,6 @@ def draw_run(metrics: Path, picture: Path) -> None:
         curves[name] = list(zip(*points, strict=True)) or [(), ()]
 
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(7, 7), layout="constrained")
     loss, norm, rate = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
@@ -31,8 +30,6 @@ def draw_run(metrics: Path, picture: Path) -> None:
     loss.legend()
     norm.plot(*curves["gradient_norm"], color="gray", linewidth=1)
     norm.set(ylabel="gradient norm", yscale="log")
-    norm.yaxis.set_major_formatter(LogFormatter())
-    norm.yaxis.set_minor_formatter(LogFormatter())
     rate.plot(*curves["learning_rate"], color="gray")
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
     figure.align_ylabels()

@@ -5,7 +5,6 @@ optimiser: it decides whether the step is taken, it is what the gradient is clip
 reading it waits for the device, once a step.
 """
 
-import math
 import sys
 from typing import Any
 
@@ -37,7 +36,7 @@ class StepGuard:
 
     def __init__(self, allowed: int = 0):
         self.allowed, self.skipped = allowed, 0
-        self._losses: list[tuple[torch.Tensor, torch.Tensor]] = []  # of the step's batches, with: is it non-finite?
+        self._wrong: torch.Tensor | float = 0.0  # the sum of the non-finite losses of the step's batches
         self._steps = self._clipped = 0  # since the last report
 
     def start(self, loss: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -48,9 +47,9 @@ class StepGuard:
         """
         loss = loss.detach()
         # The mean over no target at all is NaN, and its gradient zero: nothing is wrong.
-        wrong = ~loss.isfinite() & (targets != IGNORED).any()
-        self._losses.append((loss, wrong))
-        return torch.ones_like(loss).masked_fill_(wrong, math.nan)
+        wrong = torch.where(loss.isfinite() | (targets == IGNORED).all(), 0.0, loss)
+        self._wrong = self._wrong + wrong
+        return 1 + 0 * wrong
 
     def clip(self, module: L.LightningModule, optimizer: Any, clip_value: float | None, algorithm: str | None) -> None:
         """Clips the final gradient as Lightning does, bit for bit, or takes a non-finite one away.
@@ -61,12 +60,13 @@ class StepGuard:
             NonFiniteStep: the gradient is not finite, and no further step may be left out.
         """
         parameters = [p for p in module.trainer.precision_plugin.main_params(optimizer) if p.grad is not None]
-        losses, self._losses = [loss for loss, wrong in self._losses if wrong], []
+        wrong, self._wrong = self._wrong, 0.0
         total = get_total_norm([p.grad for p in parameters])
         norm = total.cpu()  # waits for the device
         if not norm.isfinite():
-            if not self._is_overflow(module, losses):
-                self._leave_out(module, parameters, losses, norm)
+            wrong = float(wrong)
+            if not self._is_overflow(module, wrong):
+                self._leave_out(module, parameters, wrong, norm)
             return
         clips_norm = clip_value is not None and clip_value > 0 and algorithm in (None, "norm")
         if clips_norm:
@@ -82,20 +82,22 @@ class StepGuard:
                 module.log("clipped_share", self._clipped / self._steps)
             self._steps = self._clipped = 0
 
-    def _is_overflow(self, module, losses: list[torch.Tensor]) -> bool:
+    def _is_overflow(self, module, wrong: float) -> bool:
         """Whether float16 has overflowed, which its GradScaler answers by leaving the step out at a lower scale.
 
         Not if the loss itself, of any process, is not finite.
         """
         if getattr(module.trainer.precision_plugin, "scaler", None) is None:
             return False
-        wrong = torch.tensor(float(len(losses)), device=module.device)
-        return not module.trainer.strategy.reduce(wrong, reduce_op="sum")
+        processes = module.trainer.strategy.reduce(
+            torch.tensor(float(wrong != 0), device=module.device), reduce_op="sum"
+        )
+        return not processes
 
-    def _leave_out(self, module, parameters: list, losses: list[torch.Tensor], norm: torch.Tensor) -> None:
+    def _leave_out(self, module, parameters: list, wrong: float, norm: torch.Tensor) -> None:
         trainer = module.trainer
         epoch, batch = epoch_number(trainer), trainer.fit_loop.batch_idx + 1
-        what = f"step {trainer.global_step + 1} (epoch {epoch}, batch {batch}): {_cause(module, losses, norm)}"
+        what = f"step {trainer.global_step + 1} (epoch {epoch}, batch {batch}): {_cause(module, wrong, norm)}"
         for parameter in parameters:
             parameter.grad = None
         module.drop_state()
@@ -122,13 +124,14 @@ class StepGuard:
         self.skipped, self._steps, self._clipped = state["skipped"], state["steps"], state["clipped"]
 
 
-def _cause(module, losses: list[torch.Tensor], norm: torch.Tensor) -> str:
-    """Which tensor is not finite; `losses` are those of this process that are not."""
-    if losses:
-        return f"the loss is {losses[0].item()}"
+def _cause(module, wrong: float, norm: torch.Tensor) -> str:
+    """Which tensor is not finite; `wrong` is this process's loss if it is not, else 0."""
+    if wrong:
+        return f"the loss is {wrong}"
     parameters = module.model.named_parameters()
     names = [name for name, p in parameters if p.grad is not None and not p.grad.isfinite().all()]
     if not names:
         return f"the gradient's norm is {norm.item()}, though each of its numbers is finite"
     others = f", nor are those of {len(names) - 1} other parameters" if names[1:] else ""
-    return f"the gradient of {names[0]} is not finite{others}, though the loss is"
+    here = " of this process" if module.trainer.world_size > 1 else ""
+    return f"the gradient of {names[0]} is not finite{others}, though the loss{here} is"
