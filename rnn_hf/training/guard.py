@@ -5,6 +5,7 @@ optimiser: it decides whether the step is taken, it is what the gradient is clip
 reading it waits for the device, once a step.
 """
 
+import math
 import sys
 from typing import Any
 
@@ -39,13 +40,15 @@ class StepGuard:
         self._wrong: torch.Tensor | float = 0.0  # the sum of the non-finite losses of the step's batches
         self._steps = self._clipped = 0  # since the last report
 
-    def start(self, loss: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Where backward starts from: 1, or NaN for a non-finite loss. Nothing waits for the device.
+    def start(self, loss: torch.Tensor, targets: torch.Tensor) -> torch.Tensor | None:
+        """Where backward starts from: 1 (None says so too), or NaN for a non-finite loss. Nothing waits for the device.
 
         Finite gradients of an infinite loss would pass. From NaN all are NaN, in the sum over accumulated batches and
         in the mean over processes too, so that the norm alone decides, and every process alike.
         """
         loss = loss.detach()
+        if loss.device.type == "cpu" and math.isfinite(loss):  # five operations less, in a small model 2 % of a step
+            return None
         # The mean over no target at all is NaN, and its gradient zero: nothing is wrong.
         wrong = torch.where(loss.isfinite() | (targets == IGNORED).all(), 0.0, loss)
         self._wrong = self._wrong + wrong
@@ -63,7 +66,7 @@ class StepGuard:
         wrong, self._wrong = self._wrong, 0.0
         total = get_total_norm([p.grad for p in parameters])
         norm = total.cpu()  # waits for the device
-        if not norm.isfinite():
+        if not math.isfinite(norm):
             wrong = float(wrong)
             if not self._is_overflow(module, wrong):
                 self._leave_out(module, parameters, wrong, norm)
