@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embeddings import find_word_vectors, match_word_vectors
 from ..models.config_checks import boolean, integer, number, one_of
+from .guard import StepGuard
 from .pretrained import build_model
 
 
@@ -35,6 +36,7 @@ class TextModule(L.LightningModule):
         word_vectors: A file of pre-trained vectors, or the name of one (`embeddings.find_word_vectors`), that the
             embedding starts from. `config.embedding_size` is theirs.
         freeze_word_vectors: Leaves the embedding as it starts, the rows that the file lacks too.
+        skip_nonfinite: Steps with a non-finite loss or gradient that a run may leave out before it stops (`StepGuard`).
 
     Raises:
         ValueError: a value outside its range.
@@ -52,6 +54,7 @@ class TextModule(L.LightningModule):
         "decay_after_epoch": integer(0),
         "gradient_checkpointing": boolean,
         "freeze_word_vectors": boolean,
+        "skip_nonfinite": integer(0),
     }
 
     def __init__(
@@ -66,6 +69,7 @@ class TextModule(L.LightningModule):
         gradient_checkpointing: bool = False,
         word_vectors: str | None = None,
         freeze_word_vectors: bool = False,
+        skip_nonfinite: int = 0,
     ):
         super().__init__()
         given = {name: value for name, value in locals().items() if name in self.rules}
@@ -81,6 +85,7 @@ class TextModule(L.LightningModule):
             raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
+        self.guard = StepGuard(skip_nonfinite)
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
         self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
@@ -174,16 +179,17 @@ class TextModule(L.LightningModule):
         self._accumulated = []  # what each batch since the last step scores, where several make a step
 
     def on_train_batch_start(self, batch, batch_idx):
+        targets = self._targets = batch.get("shift_labels", batch.get("labels"))
         if self.trainer.accumulate_grad_batches > 1:
-            targets = batch.get("shift_labels", batch.get("labels"))
             # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
             scored = len(targets) if targets.is_floating_point() else (targets != -100).sum()
             self._accumulated.append(torch.as_tensor(scored, dtype=torch.float32, device=targets.device).clamp(min=1))
 
     def backward(self, loss):
-        """Lightning's, but for the weight of a batch among those that make one step."""
+        """Lightning's, but for the weight of a batch among those that make one step, and for the guard's watch."""
         # Relative to the first, so that float16 does not overflow; `on_before_optimizer_step` makes the sum 1.
-        (loss * self._accumulated[-1] / self._accumulated[0] if self._accumulated else loss).backward()
+        loss = loss * self._accumulated[-1] / self._accumulated[0] if self._accumulated else loss
+        loss.backward(self.guard.start(loss, self._targets))
 
     def on_before_optimizer_step(self, optimizer):
         if self.logs_now:
@@ -193,6 +199,19 @@ class TextModule(L.LightningModule):
             scale = self.trainer.accumulate_grad_batches / weights.sum()
             torch._foreach_mul_([p.grad for p in self.model.parameters() if p.grad is not None], scale)
             self._accumulated = []
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        # Lightning calls it in every step, clipping or not, after all that may change the gradient.
+        self.guard.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def drop_state(self):
+        """Forgets what is carried from step to step, as it may not be finite."""
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["guard"] = self.guard.state_dict()
+
+    def on_load_checkpoint(self, checkpoint):
+        self.guard.load_state_dict(checkpoint["guard"])
 
     def _start_evaluation(self):
         self.evaluation = self.Evaluation()

@@ -52,6 +52,7 @@ def write_workplace(folder: Path) -> None:
     for name, recipe in RECIPES.items():
         callbacks = [AVERAGING, {"class_path": f"{HERE}.Trace"}, {"class_path": f"{HERE}.SignalAt"}]
         trainer = {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 2, "callbacks": callbacks}
+        trainer["gradient_clip_val"] = 0.25
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe | {"trainer": trainer}))
 
 
