@@ -121,6 +121,7 @@ def _child(
     os.dup2(sys.stdout.fileno(), 1)
     os.dup2(sys.stdout.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    multiprocessing.set_start_method(None, force=True)  # the loader's workers start as they do without a fork server
     import torch
 
     torch.set_num_threads(1)
