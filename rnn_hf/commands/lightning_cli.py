@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -27,6 +28,7 @@ from ..data.language_modeling import LanguageModelingDataModule
 from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
 from ..models.suggestion import suggestion
+from ..processes import launched, launched_rank
 from ..recipes import merged
 from ..tokenization import tokenizer_options
 from ..training.callbacks import BestWeights, EarlyStop, Progress
@@ -51,6 +53,8 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 20,
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
+    "devices": 1,  # several processes are the launcher's or the user's choice, whatever the machine has
+    "use_distributed_sampler": False,  # ours share out every batch; Lightning's would tear streams apart
 }
 
 # value of `logger` beside csv -> the package that it needs
@@ -66,6 +70,7 @@ _WARNINGS = (
     r"The number of training batches .* is smaller than the logging interval",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
+    r"It is recommended to use `self\.log\(.*sync_dist=True",  # what is logged is the same in all processes
 )
 
 
@@ -153,7 +158,9 @@ class FitCLI(LightningCLI):
         if self.config.early_stopping_patience < 0:
             got = self.config.early_stopping_patience
             raise ValueError(f"early_stopping_patience must be a whole number from 0; got {got}")
-        self.output_dir = run_folder(self.config.pop("output_dir"), self.name)
+        given = self.config.pop("output_dir")
+        # The first process decides where, and alone writes; it may have made the folder already.
+        self.output_dir = Path(given or "runs") if launched_rank() else run_folder(given, self.name)
         if model.pretrained is not None:
             model.pretrained = model_folder(model.pretrained)
             if data.tokenizer is None:
@@ -195,6 +202,7 @@ class FitCLI(LightningCLI):
         if settings.enable_checkpointing is not False:
             checkpoints = self.output_dir / "checkpoints"
             own.append(ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False))
+        self._set_processes(settings)
         settings.callbacks = [*given, *own]
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
@@ -205,6 +213,16 @@ class FitCLI(LightningCLI):
             elif self.config.logger == "wandb":
                 settings.logger.append(WandbLogger(name=self.name, save_dir=self.output_dir, project="rnn-hf"))
         return super().instantiate_trainer(**kwargs)
+
+    def _set_processes(self, settings) -> None:
+        """As many as the launcher has started, unless the recipe or the user says otherwise."""
+        for name, number in launched().items():
+            if settings[name] in (1, "auto"):
+                settings[name] = number
+        if settings.strategy == "auto" and (settings.devices not in (1, "1", "auto") or settings.num_nodes != 1):
+            # A cluster of an adaptive head gets no gradient from a batch without its words.
+            may_be_unused = getattr(self.model.model.config, "lm_head", "full") == "adaptive"
+            settings.strategy = "ddp_find_unused_parameters_true" if may_be_unused else "ddp"
 
     def _check_monitors(self, given: list) -> None:
         """Lightning finds a metric that is never reported only once an epoch has been trained."""

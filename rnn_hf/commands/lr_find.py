@@ -5,8 +5,10 @@ steps are over. The run folder gets `lr_find.csv` and `lr_find.png`; the model i
 """
 
 import csv
+import math
 import sys
 
+from ..processes import launched
 from .fit import command_line_options, read_request
 
 HELP = """usage: rnn-hf lr-find --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
@@ -39,6 +41,8 @@ def run(argv: list[str]) -> None:
     from ..training.rate_finder import RateFinder
     from .lightning_cli import FitCLI
 
+    if math.prod(launched().values()) > 1:
+        raise ValueError("lr-find runs in one process: start it without torchrun or srun; batches are the same")
     num_rates = _number(own, "num_rates", 150, int, 20)
     settings = {
         "trainer.max_epochs": "-1",

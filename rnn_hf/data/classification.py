@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
-from .batches import EncodedTexts, LengthBucketSampler, length_sorted
+from .batches import EncodedTexts, LengthBucketSampler, length_sorted, own_share
 from .datamodule import TextDataModule
 from .labels import check_class_weights, class_weights, label_names, label_tensor, rarest_labels
 from .readers import Rows
@@ -134,11 +134,14 @@ class ClassificationDataModule(TextDataModule):
         return EncodedTexts(rows.texts, self.tokenizer, label_tensor(rows, label2id))
 
     def train_dataloader(self) -> DataLoader:
-        """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`)."""
+        """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`).
+
+        Of several processes each takes its `Share` of every batch: `batch_size` is what all of them have together.
+        """
         texts = self.encoded["train"]
         balance = texts.labels if self.sampling == "balanced" else None
         sampler = LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
-        return DataLoader(texts, batch_size=None, sampler=sampler)
+        return DataLoader(own_share(texts), batch_size=None, sampler=sampler)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every row of a split once, longest first."""

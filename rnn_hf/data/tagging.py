@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ..models.config_checks import integer, number
-from .batches import LengthBucketSampler, length_sorted
+from .batches import LengthBucketSampler, length_sorted, own_share
 from .datamodule import TextDataModule
 from .labels import numbered
 from .readers import Rows
@@ -111,10 +111,13 @@ class TaggingDataModule(TextDataModule):
         return TaggedSentences(rows.texts, self.tokenizer, tag_ids(rows, label2id))
 
     def train_dataloader(self) -> DataLoader:
-        """Every sentence once an epoch, in the epoch's order (`LengthBucketSampler.set_epoch`)."""
+        """Every sentence once an epoch, in the epoch's order (`LengthBucketSampler.set_epoch`).
+
+        Of several processes each takes its `Share` of every batch: `batch_size` is what all of them have together.
+        """
         sentences = self.encoded["train"]
         sampler = LengthBucketSampler(sentences.lengths, self.batch_size, self.seed)
-        return DataLoader(sentences, batch_size=None, sampler=sampler)
+        return DataLoader(own_share(sentences), batch_size=None, sampler=sampler)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every sentence of a split once, longest first."""
