@@ -62,8 +62,9 @@ LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
-    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |Seed set to|Loading `train_dataloader` to estimate"
-    r"|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
+    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |(\[rank: \d+\] )?Seed set to"
+    r"|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
+    r"|Initializing distributed|-+\ndistributed_backend"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
@@ -76,8 +77,11 @@ _WARNINGS = (
 
 def quiet_lightning() -> None:
     """Filters what Lightning says that is of no use to someone who runs `rnn-hf`."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not _NOISE.match(record.getMessage()))
+    for name in (
+        "pytorch.utilities.rank_zero",
+        *(f"fabric.utilities.{m}" for m in ("distributed", "rank_zero", "seed")),
+    ):
+        logging.getLogger(f"lightning.{name}").addFilter(lambda record: not _NOISE.match(record.getMessage()))
     # What a fine-tuned model takes from its encoder and what it leaves is checked when it is loaded.
     logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
     for message in _WARNINGS:
@@ -251,7 +255,8 @@ class FitCLI(LightningCLI):
         self.model.count_covered_tokens(self.datamodule.train_dataloader())
         where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
         said = [*self.datamodule.summary(), *self.model.summary()]
-        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters"]:
+        processes = f" | {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
+        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters{processes}"]:
             print(line, file=sys.stderr, flush=True)
         self.train()
         if self.trainer.fast_dev_run:
