@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except KeyboardInterrupt:
-        print("rnn-hf: interrupted", file=sys.stderr)
+        if not launched_rank():
+            print("rnn-hf: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `rnn-hf generate ... | head`: the reader has gone, and the exit's flush must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

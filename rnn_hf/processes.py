@@ -5,6 +5,7 @@ of torchrun, of SLURM, or of Lightning, which starts the others itself under `--
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
@@ -36,6 +37,8 @@ def launched() -> dict[str, int]:
 
 def launched_rank() -> int:
     """This process's number among all that the launcher started; 0 for the first and for a run of one."""
+    if "torch" in sys.modules and this_process()[1] > 1:  # Ray brings its processes together before ours begins
+        return this_process()[0]
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return int(os.environ["RANK"])
     if _under_srun():

@@ -31,7 +31,8 @@ checkpoints/last.ckpt, metrics.csv and curves.png.
                          any key of the recipe, and any that it leaves at its default
   --print_config         print the whole configuration and stop
 
-`rnn-hf fit --config RECIPE --help` lists every key. Recipes:
+`rnn-hf fit --config RECIPE --help` lists every key. `torchrun --nproc_per_node=N $(which rnn-hf) fit ...` trains on N
+processes, which share every batch: the result is that of one. Recipes:
 """
 
 

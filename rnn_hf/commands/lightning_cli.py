@@ -285,6 +285,7 @@ class FitCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
+            "processes": self.trainer.world_size,
             "wall_seconds": round(time.monotonic() - began, 2),
             "data": self.datamodule.facts(),
         }

@@ -5,10 +5,8 @@ steps are over. The run folder gets `lr_find.csv` and `lr_find.png`; the model i
 """
 
 import csv
-import math
 import sys
 
-from ..processes import launched
 from .fit import command_line_options, read_request
 
 HELP = """usage: rnn-hf lr-find --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
@@ -41,8 +39,6 @@ def run(argv: list[str]) -> None:
     from ..training.rate_finder import RateFinder
     from .lightning_cli import FitCLI
 
-    if math.prod(launched().values()) > 1:
-        raise ValueError("lr-find runs in one process: start it without torchrun or srun; batches are the same")
     num_rates = _number(own, "num_rates", 150, int, 20)
     settings = {
         "trainer.max_epochs": "-1",
@@ -54,6 +50,8 @@ def run(argv: list[str]) -> None:
         "model.warmup_share": "0",
     }
     cli = FitCLI(task, f"{name}-lr-find", recipes, [*options, *settings.items()])
+    if cli.trainer.world_size > 1:
+        raise ValueError("lr-find runs in one process: its batches are those that several would share")
     sgd = cli.config.model.optimizer == "sgd"
     low = _number(own, "min_rate", 1e-2 if sgd else 1e-5, float, 0)
     high = _number(own, "max_rate", 1e3 if sgd else 1.0, float, low)

@@ -178,9 +178,10 @@ class TextModule(L.LightningModule):
         if self.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._accumulated = []  # what each batch since the last step scores, where several make a step
-        self._share = (
-            None  # what this process scores of a batch, over the mean of all processes, where there are several
-        )
+        self._share = None  # what this process scores of a batch, over the mean of all, where there are several
+        rank, _ = this_process()
+        if rank:  # dropout masks of its own for the rows of each process
+            torch.manual_seed(torch.initial_seed() + rank)
 
     def scored(self, batch) -> torch.Tensor:
         """What a batch's training loss is the mean over: the number of its tokens or rows, or their weights' sum."""
@@ -195,9 +196,10 @@ class TextModule(L.LightningModule):
         _, world = this_process()
         if self.trainer.accumulate_grad_batches == world == 1:
             return
-        scored = total = self.scored(batch).to(torch.promote_types(self.model.dtype, torch.float32))
+        scored = self.scored(batch).to(torch.promote_types(self.model.dtype, torch.float32))
+        total = scored.clone()
         if world > 1:
-            torch.distributed.all_reduce(total := scored.clone())
+            torch.distributed.all_reduce(total)
             self._share = scored * world / total.clamp(min=LEAST_SCORED)
         if self.trainer.accumulate_grad_batches > 1:
             self._accumulated.append((total / copies).clamp(min=LEAST_SCORED))
@@ -206,6 +208,7 @@ class TextModule(L.LightningModule):
         """The mean over a batch that several processes share, of each one's mean over `count` items."""
         if this_process()[1] == 1:
             return mean
+        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
         sums = torch.stack([mean * count, torch.as_tensor(count, dtype=mean.dtype, device=mean.device)])
         torch.distributed.all_reduce(sums)
         return sums[0] / sums[1]
