@@ -211,7 +211,7 @@ class TextModule(L.LightningModule):
         mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
         sums = torch.stack([mean * count, torch.as_tensor(count, dtype=mean.dtype, device=mean.device)])
         torch.distributed.all_reduce(sums)
-        return sums[0] / sums[1]
+        return sums[0] / sums[1].clamp(min=LEAST_SCORED)
 
     def backward(self, loss):
         """Lightning's, but for the weight of a batch among those that make one step, and of a process's share of it."""

@@ -23,7 +23,9 @@ from rnn_hf.data.batches import EncodedTexts, LengthBucketSampler, Share
 from rnn_hf.data.lanes import Lanes, StepSampler
 from rnn_hf.data.token_stream import token_stream
 from rnn_hf.tokenization import train_word_tokenizer
+from rnn_hf.training import module
 from rnn_hf.training.classification_metrics import ClassificationEvaluation, MultiLabelEvaluation
+from rnn_hf.training.language_modeling import LanguageModelingModule
 from rnn_hf.training.metrics import WeightedMean, merged
 from rnn_hf.training.tagging_metrics import SpanEvaluation
 
@@ -223,6 +225,19 @@ def test_the_first_process_alone_speaks_and_writes(workplace):
     }  # fmt: skip
 
 
+@pytest.mark.slow
+def test_lightning_starts_the_processes_itself(workplace):
+    """`python -m rnn_hf.cli fit --config classifier.yaml --trainer.devices 2`, without torchrun."""
+    fit = ["fit", "--config", "classifier.yaml", *F64, "--output_dir"]
+    if not Path("rows").exists():
+        assert main([*fit, "rows"]) == 0
+    command = [sys.executable, "-m", "rnn_hf.cli", *fit, "devices", "--trainer.devices", "2"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote devices/model") == done.stderr.count("epoch 2 |") == 1
+    assert_equal_runs(Path("rows"), Path("devices"), EXACT)
+
+
 def of_two_nodes(workplace, kind):
     """The commands of two machines, each of one process, and the environment of each."""
     fit = ["-m", "rnn_hf.cli", "fit", "--config", "lm.yaml", "--output_dir", kind, *F64]
@@ -382,6 +397,18 @@ def test_evaluations_of_parts_merge_to_the_whole_bit_for_bit(kind, count):
     assert together.compute() == whole.compute()
     assert together.report(model.config.id2label) == whole.report(model.config.id2label)
     assert isinstance(together.nats, WeightedMean) and len(together.nats.means) == count
+
+
+def test_each_process_draws_dropout_masks_of_its_own(monkeypatch):
+    """Without processes: equal weights from one seed, and then another seed in each rank."""
+    tokenizer, seeds = train_word_tokenizer([" ".join(FILL)]), []
+    for rank in range(3):
+        torch.manual_seed(5)
+        fitted = LanguageModelingModule(tokenizer, config={"embedding_size": 4, "hidden_size": 4})
+        monkeypatch.setattr(module, "this_process", lambda rank=rank: (rank, 3))
+        fitted.on_fit_start()
+        seeds.append(torch.initial_seed())
+    assert seeds == [5, 6, 7]
 
 
 def test_what_a_launcher_says(monkeypatch):
