@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(rnn_hf.__file__).parent
 FLOORS = {
     "models": 0,
+    "files": 0,
     **dict.fromkeys(["tokenization", "embeddings", "generation", "analysis", "processes"], 1),
     **dict.fromkeys(["data", "training", "cards"], 2),
     "hub": 3,

@@ -16,7 +16,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 HELP = """usage: rnn-hf fit --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
 
 Trains the model that a recipe describes and writes a run folder: model/ (the best weights, for from_pretrained),
-checkpoints/last.ckpt, metrics.csv and curves.png.
+checkpoints/ (the newest, to go on from), metrics.csv and curves.png.
 
   --config RECIPE        a recipe's name, or the path of a YAML file; a later one goes over an earlier one
   --output_dir DIR       the run folder; must be new or empty. Default: runs/RECIPE, then runs/RECIPE-2, ...
@@ -29,6 +29,11 @@ checkpoints/last.ckpt, metrics.csv and curves.png.
                          evaluations without a better one after which training stops; default: 5; 0 never stops
   --model.config.hidden_size 64 --data.batch_size 16 --trainer.max_epochs 1
                          any key of the recipe, and any that it leaves at its default
+  --resume auto          go on from the newest checkpoint of --output_dir, by default of the last runs/RECIPE, to the
+                         same weights as if nothing had happened; also --resume RUN_FOLDER, --resume CHECKPOINT
+  --checkpoint_every_n_steps N
+                         write one also after N optimiser steps; always at an epoch's end, each 10 minutes, at SIGTERM
+                         (exit code 143) and Ctrl-C (130)
   --print_config         print the whole configuration and stop
 
 `rnn-hf fit --config RECIPE --help` lists every key. `torchrun --nproc_per_node=N $(which rnn-hf) fit ...` trains on N

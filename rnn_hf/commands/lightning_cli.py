@@ -17,9 +17,9 @@ from typing import Literal
 
 import yaml
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
@@ -32,15 +32,20 @@ from ..processes import launched, launched_rank
 from ..recipes import merged
 from ..tokenization import tokenizer_options
 from ..training.callbacks import BestWeights, EarlyStop, Progress
+from ..training.checkpoint_files import CheckpointFiles, checkpoints
+from ..training.checkpoints import KEY, Checkpoints, differences
 from ..training.classification import ClassificationModule
 from ..training.classification_plots import draw_report
 from ..training.curves import draw_run
 from ..training.export import write_model_folder
 from ..training.language_modeling import LanguageModelingModule
+from ..training.metrics_file import MetricsFile
 from ..training.pretrained import model_config
+from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 from .recipe_keys import Options, explain, refuse_unknown_keys
+from .resume import resume_point
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
@@ -64,10 +69,11 @@ LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 _NOISE = re.compile(
     r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |(\[rank: \d+\] )?Seed set to"
     r"|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
-    r"|Initializing distributed|-+\ndistributed_backend"
+    r"|Restor(ing|ed all) states|Initializing distributed|-+\ndistributed_backend"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
+    r"You're resuming from a checkpoint that ended before the epoch ended",  # the order starts where it did
     r"The number of training batches .* is smaller than the logging interval",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
@@ -137,6 +143,12 @@ class FitCLI(LightningCLI):
             help="evaluations without a better one after which training stops; 0 never stops. Those in the first half "
             "of a one_cycle run do not count: what a high rate hides still comes",
         )
+        parser.add_argument("--resume", type=str | None, help="auto, a run folder or a checkpoint: goes on from there")
+        parser.add_argument(
+            "--checkpoint_every_n_steps",
+            type=int | None,
+            help="write a checkpoint also after so many optimiser steps; always at an epoch's end and each 10 minutes",
+        )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.task == "language_modeling":
@@ -162,9 +174,16 @@ class FitCLI(LightningCLI):
         if self.config.early_stopping_patience < 0:
             got = self.config.early_stopping_patience
             raise ValueError(f"early_stopping_patience must be a whole number from 0; got {got}")
-        given = self.config.pop("output_dir")
-        # The first process decides where, and alone writes; it may have made the folder already.
-        self.output_dir = Path(given or "runs") if launched_rank() else run_folder(given, self.name)
+        every, resume = self.config.checkpoint_every_n_steps, self.config.pop("resume")
+        if every is not None and every < 1:
+            raise ValueError(f"checkpoint_every_n_steps must be a whole number from 1; got {every}")
+        output_dir, self.checkpoint = self.config.pop("output_dir"), None
+        if resume is not None:
+            self.output_dir, self.checkpoint = resume_point(resume, output_dir, self.name)
+        elif launched_rank():  # the first process decides where, and alone writes; it may have made the folder already
+            self.output_dir = Path(output_dir or "runs")
+        else:
+            self.output_dir = run_folder(output_dir, self.name)
         if model.pretrained is not None:
             model.pretrained = model_folder(model.pretrained)
             if data.tokenizer is None:
@@ -174,8 +193,20 @@ class FitCLI(LightningCLI):
         for file in (model.word_vectors, extra_words):  # before some seconds of reading the data
             if isinstance(file, str):
                 find_word_vectors(file)
-        print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
+        self.identity = {"recipe": _what_decides(yaml.safe_load(self.recipe))}
+        if self.checkpoint is not None:
+            theirs = CheckpointFiles().load_checkpoint(self.checkpoint).get(KEY, {}).get("identity", {})
+            self._check_same({"recipe": theirs.get("recipe", {})}, self.identity)
+            self.identity_before = theirs
+        print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
+
+    def _check_same(self, theirs: dict, ours: dict) -> None:
+        if changed := differences(theirs, ours):
+            raise ValueError(
+                f"{self.checkpoint} is of another run and cannot go on as this one: {'; '.join(changed[:5])}"
+                + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            )
 
     def _check_trainer(self) -> None:
         settings = self.config.trainer
@@ -193,7 +224,7 @@ class FitCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs):
         settings = self.config_init.trainer
-        self.best = BestWeights()
+        self.best, self.signals, self.checkpoints = BestWeights(), Signals(), None
         given = settings.callbacks or []
         given = given if isinstance(given, list) else [given]
         own = [self.best]
@@ -203,15 +234,18 @@ class FitCLI(LightningCLI):
             own.append(self.early_stop)
         if settings.enable_progress_bar is not False:
             own.append(Progress(self.best))
-        if settings.enable_checkpointing is not False:
-            checkpoints = self.output_dir / "checkpoints"
-            own.append(ModelCheckpoint(checkpoints, filename="last", enable_version_counter=False))
+        if settings.enable_checkpointing is not False and not settings.fast_dev_run:
+            every = self.config.checkpoint_every_n_steps
+            self.checkpoints = Checkpoints(self.output_dir / "checkpoints", self.identity, self.signals, every)
+            own.append(self.checkpoints)
+            plugins = settings.plugins or []
+            settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), CheckpointFiles()]
         self._set_processes(settings)
         settings.callbacks = [*given, *own]
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
-            settings.logger = [CSVLogger(self.output_dir, name="", version="")]
+            settings.logger = [MetricsFile(self.output_dir)]
             if self.config.logger == "tensorboard":
                 settings.logger.append(TensorBoardLogger(self.output_dir, name="", version="tensorboard"))
             elif self.config.logger == "wandb":
@@ -248,9 +282,29 @@ class FitCLI(LightningCLI):
         Under `fast_dev_run` a few steps of each go through, and nothing is written.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C, at which Lightning itself would exit with 1.
+            Interrupted: SIGTERM or SIGINT.
+            ValueError: the data are not those of the checkpoint to go on from.
         """
+        try:
+            with self.signals:
+                self._fit()
+        except Interrupted as error:
+            print(f"interrupted by {error.signal.name}{self._how_to_go_on()}", file=sys.stderr, flush=True)
+            raise
+
+    def _how_to_go_on(self) -> str:
+        if self.checkpoints is None or not checkpoints(self.checkpoints.folder):
+            return ""
+        return f"; to go on: the same command with --resume auto --output_dir {self.output_dir}"
+
+    def _fit(self) -> None:
         began = time.monotonic()
+        if self.checkpoints is not None:
+            found_now = {"data": self.datamodule.source.md5s(), "processes": self.trainer.world_size}
+            self.identity |= found_now
+            if self.checkpoint is not None:
+                self._check_same({name: self.identity_before.get(name, {}) for name in found_now}, found_now)
+                print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
         parameters = self.model.model.num_parameters()
         self.model.count_covered_tokens(self.datamodule.train_dataloader())
         where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
@@ -286,7 +340,7 @@ class FitCLI(LightningCLI):
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
             "processes": self.trainer.world_size,
-            "wall_seconds": round(time.monotonic() - began, 2),
+            "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
             "data": self.datamodule.facts(),
         }
         if self.model.word_vector_facts is not None:
@@ -302,13 +356,9 @@ class FitCLI(LightningCLI):
             print(f"wrote {folder}")
 
     def train(self) -> None:
-        """Trains the module as the trainer says."""
+        """Trains the module as the trainer says, from the checkpoint if there is one to go on from."""
         try:
-            self.trainer.fit(self.model, self.datamodule)
-        except SystemExit as error:
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            raise
+            self.trainer.fit(self.model, self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {error}") from error
 
@@ -316,6 +366,18 @@ class FitCLI(LightningCLI):
         """Evaluates the weights as they are on the test split, if there is one."""
         if self.datamodule.has_test:
             self.trainer.test(self.model, self.datamodule, verbose=False)
+
+
+# what a run may differ in from the one that it goes on with, and still reach the same weights
+_DECIDES_NOTHING = ("logger", "checkpoint_every_n_steps")
+_DECIDES_NOTHING_OF_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "logger", "plugins", "profiler",
+                               "default_root_dir", "enable_progress_bar", "enable_model_summary")  # fmt: skip
+
+
+def _what_decides(recipe: dict) -> dict:
+    """The part of a whole configuration that a resumed run must have in common with its checkpoint."""
+    trainer = {k: v for k, v in recipe["trainer"].items() if k not in _DECIDES_NOTHING_OF_TRAINER}
+    return {k: v for k, v in recipe.items() if k not in _DECIDES_NOTHING} | {"trainer": trainer}
 
 
 def _data_seed(seed: bool | int) -> int:

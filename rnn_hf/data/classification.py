@@ -8,7 +8,7 @@ from collections import Counter
 from functools import cached_property
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
@@ -133,15 +133,14 @@ class ClassificationDataModule(TextDataModule):
         label2id = {label: number for number, label in self.id2label.items()}
         return EncodedTexts(rows.texts, self.tokenizer, label_tensor(rows, label2id))
 
-    def train_dataloader(self) -> DataLoader:
+    def training_batches(self) -> tuple[Dataset, LengthBucketSampler]:
         """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`).
 
         Of several processes each takes its `Share` of every batch: `batch_size` is what all of them have together.
         """
         texts = self.encoded["train"]
         balance = texts.labels if self.sampling == "balanced" else None
-        sampler = LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
-        return DataLoader(own_share(texts), batch_size=None, sampler=sampler)
+        return own_share(texts), LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every row of a split once, longest first."""

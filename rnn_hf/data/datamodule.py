@@ -7,14 +7,15 @@ from functools import cached_property
 from typing import Any
 
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
 from ..embeddings import find_word_vectors, words_of
-from ..models.config_checks import Rule, boolean, number, one_of, suggestion
+from ..models.config_checks import Rule, boolean, integer, number, one_of, suggestion
 from ..tokenization import build_tokenizer
 from .batches import EncodedTexts
 from .encoding import check_known
+from .order import FromPosition
 from .readers import EMPTY_TEXT, Rows
 from .sources import SPLIT_NAMES, Source, load_source
 from .splits import as_string, overlap
@@ -35,6 +36,7 @@ class TextDataModule(LightningDataModule):
         test_fraction: share of the training rows held out as test split where there is none; 0 for no test split.
         remove_overlap: drop training rows whose text is a validation or test text (letters and digits compared).
         empty_text: keep or drop rows whose text is empty, or stop at the first with an error.
+        num_workers: processes that make the training batches. They come out of memory: 0, this process, is fastest.
 
     Raises ValueError that lists every argument out of range, TypeError for an unknown one.
     """
@@ -46,7 +48,9 @@ class TextDataModule(LightningDataModule):
     padding_side = "right"
     large_text = False  # whether texts may be `LargeTexts`
     least_overlap_words = 1  # shorter texts are no overlap between splits
+    start = (0, 0)  # epoch and batch at which `train_dataloader` begins
     shared_rules = {
+        "num_workers": integer(0),
         "test_fraction": number(0, 0.5),
         "remove_overlap": boolean,
         "empty_text": one_of(*EMPTY_TEXT),
@@ -60,6 +64,7 @@ class TextDataModule(LightningDataModule):
         test_fraction: float = 0.0,
         remove_overlap: bool = False,
         empty_text: str = "keep",
+        num_workers: int = 0,
         **arguments: Any,
     ):
         super().__init__()
@@ -68,8 +73,12 @@ class TextDataModule(LightningDataModule):
             if name not in own:
                 allowed = [*own, *inspect.signature(TextDataModule.__init__).parameters]
                 raise TypeError(f"{type(self).__name__} has no argument {name!r}{suggestion(name, allowed)}")
-        shared = {"test_fraction": test_fraction, "remove_overlap": remove_overlap, "empty_text": empty_text}
-        arguments |= shared
+        arguments |= {
+            "test_fraction": test_fraction,
+            "remove_overlap": remove_overlap,
+            "empty_text": empty_text,
+            "num_workers": num_workers,
+        }
         rules = self.rules | self.shared_rules
         problems = [f"{name} must be {p}" for name, rule in rules.items() if (p := rule(arguments[name]))]
         if problems:
@@ -102,6 +111,10 @@ class TextDataModule(LightningDataModule):
 
     def baselines(self) -> dict[str, float]:
         """What the simplest system fitted on the training split reaches on validation and test, by metric name."""
+        raise NotImplementedError
+
+    def training_batches(self) -> tuple[Dataset, Sampler]:
+        """The training data, whose items are batches, and what gives the items of an epoch in their order."""
         raise NotImplementedError
 
     def evaluation_batches(self, split: str) -> DataLoader:
@@ -180,6 +193,25 @@ class TextDataModule(LightningDataModule):
         for split, rows in self.source.splits.items():
             check_known(encoded[split], rows.name)
         return encoded
+
+    def train_dataloader(self) -> DataLoader:
+        """The epoch's batches in its order; after a checkpoint was loaded, the first epoch from there on."""
+        data, sampler = self.training_batches()
+        return DataLoader(
+            data, batch_size=None, sampler=FromPosition(sampler, *self.start), num_workers=self.num_workers
+        )
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the training data: epoch, and batches of it that were trained on."""
+        loop = self.trainer.fit_loop
+        return {
+            "epoch": loop.epoch_progress.current.processed,
+            "batches": loop.epoch_loop.batch_progress.current.ready,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Makes `train_dataloader` begin at that place."""
+        self.start = (state_dict["epoch"], state_dict["batches"])
 
     def val_dataloader(self) -> DataLoader:
         """Every row or token of the validation split once."""

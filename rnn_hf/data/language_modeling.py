@@ -131,7 +131,7 @@ class LanguageModelingDataModule(TextDataModule):
             return permuted_on_disk(stream, order) if isinstance(rows.texts, LargeTexts) else stream.permuted(order)
         return stream
 
-    def train_dataloader(self) -> DataLoader:
+    def training_batches(self) -> tuple[Lanes, StepSampler]:
         """The lanes from their start, in steps of the same lengths each epoch, or of the epoch's random ones.
 
         Of several processes each takes its block of the lanes. ValueError if they do not divide `batch_size`.
@@ -145,8 +145,7 @@ class LanguageModelingDataModule(TextDataModule):
                 f"{self.batch_size}: give {near}"
             )
         lanes = Lanes(self.encoded["train"], self.batch_size, whole=False, block=(rank, world))
-        steps = StepSampler(lanes.time, self.sequence_length, self.random_sequence_length, self.seed)
-        return DataLoader(lanes, batch_size=None, sampler=steps)
+        return lanes, StepSampler(lanes.time, self.sequence_length, self.random_sequence_length, self.seed)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every token of a split once."""

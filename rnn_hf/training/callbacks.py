@@ -24,7 +24,12 @@ class BestWeights(L.Callback):
     """
 
     def __init__(self):
-        self.best = self.evaluated_step = None
+        self.best = self.evaluated_step = self._evaluated = None
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
+        if batch_idx == 0:  # here, as averaged weights may stand in the model for the validation alone
+            weights = module.model.state_dict()
+            self._evaluated = {key: weight.detach().cpu().clone() for key, weight in weights.items()}
 
     def on_validation_end(self, trainer, module):
         name, mode = module.monitor
@@ -37,7 +42,7 @@ class BestWeights(L.Callback):
         sign = {"min": 1, "max": -1}[mode]
         if self.best is None or sign * value < sign * self.best["metrics"][name]:
             self.best = {
-                "weights": {key: weight.detach().cpu().clone() for key, weight in module.model.state_dict().items()},
+                "weights": self._evaluated,
                 "metrics": {key: value for key, value in module.metrics.items() if key.startswith("validation/")},
                 "reports": {split: report for split, report in module.reports.items() if split == "validation"},
                 "step": trainer.global_step,

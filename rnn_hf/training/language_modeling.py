@@ -8,10 +8,12 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
+from ..generation.state import move_state
 from ..models.cache import detach_, new_cache
 from ..models.config_checks import integer, require
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
+from .ranks import gathered, rank
 
 
 class LanguageModelingModule(TextModule):
@@ -52,6 +54,19 @@ class LanguageModelingModule(TextModule):
 
     def on_train_epoch_start(self):
         self.train_state = None
+
+    def on_save_checkpoint(self, checkpoint):
+        state = self.train_state
+        layers = None if state is None else [[s.cpu() for s in layer.states] for layer in state.layers]
+        checkpoint["train_state"] = gathered(layers)
+
+    def on_load_checkpoint(self, checkpoint):
+        layers = checkpoint["train_state"][rank()]
+        self.train_state = None if layers is None else new_cache(self.model.config, layers)
+
+    def on_train_start(self):
+        if self.train_state is not None:  # of a checkpoint, read before the model was put on its device
+            self.train_state = move_state(self.train_state, self.device)
 
     def training_step(self, batch, batch_idx):
         if self.train_state is None:

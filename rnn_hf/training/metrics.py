@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..processes import this_process
+from .ranks import gathered, world_size
 
 
 class WeightedMean:
@@ -42,14 +42,12 @@ def of_all_processes(evaluation: Any) -> Any:
 
     Each process gets the same, with its tensors on the CPU. A run of one process has its own back.
     """
-    _, world = this_process()
-    if world == 1:
+    if world_size() == 1:
         return evaluation
-    buffer, parts = io.BytesIO(), [b""] * world
-    torch.save(evaluation, buffer)
-    torch.distributed.all_gather_object(parts, buffer.getvalue())
+    torch.save(evaluation, buffer := io.BytesIO())
     # an accelerator's tensors come to the CPU; the bytes are this run's own
-    return merged([torch.load(io.BytesIO(part), map_location="cpu", weights_only=False) for part in parts])
+    parts = (io.BytesIO(part) for part in gathered(buffer.getvalue()))
+    return merged([torch.load(part, map_location="cpu", weights_only=False) for part in parts])
 
 
 def merged(parts: list[Any]) -> Any:

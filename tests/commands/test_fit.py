@@ -18,7 +18,8 @@ def test_the_run_folder_is_complete(workplace, name):
     run = workplace / "runs" / name
     pictures = {"confusion_matrix.png", "reliability_diagram.png"} if name == "classifier" else set()
     assert {p.name for p in run.iterdir()} == {"model", "checkpoints", "metrics.csv", "curves.png"} | pictures
-    assert {p.name for p in (run / "checkpoints").iterdir()} == {"last.ckpt"}
+    checkpoint, mark = sorted(p.name for p in (run / "checkpoints").iterdir())
+    assert mark == f"{checkpoint}.sha256"
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
     expected |= {"tokenizer_config.json"} | ({"generation_config.json"} if name == "lm" else set())

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from rnn_hf import LanguageModelingModule
 from rnn_hf.cli import main
+from rnn_hf.training.checkpoint_files import newest_checkpoint
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -31,7 +32,7 @@ def test_fit_exports_the_best_weights_not_the_last(workplace, rnn_hf):
     assert code == 0, err
     metrics = metrics_of(workplace / "runs/best")
     assert metrics["best_epoch"] < metrics["epochs"] == 6
-    last = torch.load(workplace / "runs/best/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    last = torch.load(newest_checkpoint(workplace / "runs/best/checkpoints"), weights_only=True)["state_dict"]
     exported = load_file(workplace / "runs/best/model/model.safetensors")
     assert not torch.equal(exported["lm_head.weight"], last["model.lm_head.weight"])
     code, out, _ = rnn_hf("evaluate", "runs/best", "--data", "reviews", "--split", "validation", "--json")
@@ -63,12 +64,13 @@ def test_validation_can_be_switched_off(workplace, rnn_hf):
     assert {p.name for p in (workplace / "runs/blind").iterdir()} == {"model"}
 
 
-def test_the_checkpoint_goes_on_from_where_it_ended(workplace):
-    """Lightning opens it with `weights_only=True`, the best weights included."""
-    checkpoint = torch.load(workplace / "runs/lm/checkpoints/last.ckpt", weights_only=True)
+def test_the_checkpoint_holds_the_best_weights_so_far(workplace):
+    """Lightning opens it with `weights_only=True`, the best weights included. It stands before the last validation."""
+    checkpoint = torch.load(newest_checkpoint(workplace / "runs/lm/checkpoints"), weights_only=True)
     kept = next(state for name, state in checkpoint["callbacks"].items() if name.startswith("BestWeights"))
     exported = load_file(workplace / "runs/lm/model/model.safetensors")
-    assert torch.equal(kept["best"]["weights"]["lm_head.weight"], exported["lm_head.weight"])
+    assert kept["best"]["weights"].keys() == exported.keys()
+    assert kept["best"]["epoch"] == 2
 
 
 def test_ctrl_c_is_130_and_keeps_the_checkpoint(workplace):
@@ -79,8 +81,8 @@ def test_ctrl_c_is_130_and_keeps_the_checkpoint(workplace):
         # a shell starts what it puts into the background with Ctrl-C ignored, these tests perhaps
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    checkpoint, deadline = workplace / "runs/stopped/checkpoints/last.ckpt", time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline and run.poll() is None:
+    checkpoints, deadline = workplace / "runs/stopped/checkpoints", time.monotonic() + 120
+    while not checkpoints.exists() and time.monotonic() < deadline and run.poll() is None:
         time.sleep(0.1)
     run.send_signal(signal.SIGINT)
     try:
@@ -88,10 +90,10 @@ def test_ctrl_c_is_130_and_keeps_the_checkpoint(workplace):
     finally:
         run.kill()
     assert run.returncode == 130, err
-    assert err.endswith("rnn-hf: interrupted\n")
+    assert err.endswith("to go on: the same command with --resume auto --output_dir runs/stopped\n")
     assert "Traceback" not in err
     assert out == ""
-    assert checkpoint.exists()
+    assert newest_checkpoint(checkpoints)
     assert not (workplace / "runs/stopped/model").exists()
 
 

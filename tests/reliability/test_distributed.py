@@ -24,6 +24,7 @@ from rnn_hf.data.lanes import Lanes, StepSampler
 from rnn_hf.data.token_stream import token_stream
 from rnn_hf.tokenization import train_word_tokenizer
 from rnn_hf.training import module
+from rnn_hf.training.checkpoint_files import newest_checkpoint
 from rnn_hf.training.classification_metrics import ClassificationEvaluation, MultiLabelEvaluation
 from rnn_hf.training.language_modeling import LanguageModelingModule
 from rnn_hf.training.metrics import WeightedMean, merged
@@ -144,7 +145,7 @@ def torchrun_fit(*arguments, count=2):
 
 def final(run):
     """(weights after the last step, optimiser steps, metrics) of a run folder."""
-    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=False)
+    checkpoint = torch.load(newest_checkpoint(run / "checkpoints"))
     report = json.loads((run / "model" / "metrics.json").read_text())
     return checkpoint["state_dict"], checkpoint["global_step"], report["metrics"]
 

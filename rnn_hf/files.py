@@ -1,0 +1,50 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+PARTIAL = ".partial"  # how the name of an unfinished file ends
+
+
+@contextmanager
+def whole_file(path: str | Path, mode: str = "w", newline: str | None = None) -> Iterator[IO]:
+    """Opens a file that takes the place of `path` once the block has ended well, and is on the disk by then.
+
+    An error, or the end of the process at any moment, leaves what was at `path` before.
+
+    Args:
+        mode: "w" for text, in UTF-8, or "wb".
+        newline: as in `open`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    # Beside the target: a rename is atomic within one file system only.
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with open(partial, mode, encoding=None if "b" in mode else "utf-8", newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.filename is None:  # as of a full disk, whose message names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+    flush_folder(path.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Writes a folder's names to the disk: until then a power cut may undo a rename."""
+    if os.name == "posix":  # elsewhere no folder can be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,66 @@
+"""`metrics.csv`: what a run logged, a row for each step that reports."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from ..files import whole_file
+
+
+class MetricsFile(Logger):
+    """Lightning's CSVLogger deletes the file where a run goes on; this one has its rows in every checkpoint.
+
+    Attributes:
+        rows: all that was logged, each with `epoch` (where Lightning gives it), `step` and metrics.
+    """
+
+    name, version = "metrics", ""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.file = folder / "metrics.csv"
+        self.rows: list[dict[str, float | int]] = []
+        self._columns: list[str] = []
+        self._written = 0  # rows of `rows` that the file holds
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        step = len(self.rows) if step is None else step
+        self.rows.append({"step": step} | {name: _plain(value) for name, value in metrics.items()})
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Not here: `recipe.yaml` in the model folder has them."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Writes the rows that the file lacks; all of them where a new metric needs a new column."""
+        new = self.rows[self._written :]
+        if not new:
+            return
+        columns = list(dict.fromkeys([*self._columns, *(name for row in new for name in row)]))
+        if columns == self._columns:
+            with open(self.file, "a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, columns).writerows(new)
+        else:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self.file, newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(self.rows)
+        self._columns, self._written = columns, len(self.rows)
+
+    def continue_from(self, rows: list[dict[str, float | int]]) -> None:
+        """Takes the rows of the run so far; whatever the file held is replaced at the next `save`."""
+        self.rows, self._columns, self._written = list(rows), [], 0
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        self.save()
+
+
+def _plain(value: Any) -> float | int:
+    return int(value) if isinstance(value, int) else float(value)

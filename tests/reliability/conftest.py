@@ -1,0 +1,26 @@
+"""Each kind of run once without disturbance: what the disturbed ones must come to."""
+
+import pytest
+
+from .processes import RECIPES, fit, result, write_workplace
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reliability")
+    write_workplace(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(workplace):
+    """name -> result of the run, its number of steps and the trace of its batches."""
+    found = {}
+    for name in RECIPES:
+        run = f"undisturbed-{name}"
+        environment = {"TRACE": f"{run}.trace"}
+        assert fit(workplace, "--config", f"{name}.yaml", "--output_dir", run, environment=environment) == 0
+        found[name] = result(workplace / run)
+        found[name]["steps"] = found[name]["metrics"]["steps"]
+        found[name]["trace"] = (workplace / f"{run}.trace").read_text()
+    return found
