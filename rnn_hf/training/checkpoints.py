@@ -50,6 +50,10 @@ class Checkpoints(Checkpoint):
         self._random: dict[str, Any] | None = None  # to be restored
 
     def on_train_start(self, trainer, module):
+        if len(set(steps := gathered(trainer.global_step))) > 1:
+            raise ValueError(
+                f"the processes start at steps {steps}: --resume needs a run folder that all machines see at one path"
+            )
         self.signals.install()
         self.signals.can_wait = True
         if self._random is not None:
