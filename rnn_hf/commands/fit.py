@@ -27,6 +27,8 @@ checkpoints/ (the newest, to go on from), metrics.csv and curves.png.
   --logger NAME          tensorboard or wandb, beside metrics.csv
   --early_stopping_patience N
                          evaluations without a better one after which training stops; default: 5; 0 never stops
+  --skip_nonfinite N     steps with a NaN or infinite loss or gradient that are left out; default: 0, the first one
+                         stops training before it reaches the weights
   --model.config.hidden_size 64 --data.batch_size 16 --trainer.max_epochs 1
                          any key of the recipe, and any that it leaves at its default
   --resume auto          go on from the newest checkpoint of --output_dir, by default of the last runs/RECIPE, to the

@@ -149,7 +149,14 @@ class FitCLI(LightningCLI):
             type=int | None,
             help="write a checkpoint also after so many optimiser steps; always at an epoch's end and each 10 minutes",
         )
+        parser.add_argument(
+            "--skip_nonfinite",
+            type=int,
+            default=0,
+            help="steps with a non-finite loss or gradient that a run may leave out; at the next it stops",
+        )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
+        parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.task == "language_modeling":
             lengths = ("data.random_sequence_length", "data.sequence_length")
@@ -171,9 +178,9 @@ class FitCLI(LightningCLI):
         if (package := LOGGERS.get(self.config.logger)) and not find_spec(package):
             name = self.config.logger
             raise ValueError(f'logger {name} needs the package {package}: pip install "rnn-hf[{name}]"')
-        if self.config.early_stopping_patience < 0:
-            got = self.config.early_stopping_patience
-            raise ValueError(f"early_stopping_patience must be a whole number from 0; got {got}")
+        for name in ("early_stopping_patience", "skip_nonfinite"):
+            if self.config[name] < 0:
+                raise ValueError(f"{name} must be a whole number from 0; got {self.config[name]}")
         every, resume = self.config.checkpoint_every_n_steps, self.config.pop("resume")
         if every is not None and every < 1:
             raise ValueError(f"checkpoint_every_n_steps must be a whole number from 1; got {every}")
@@ -336,6 +343,7 @@ class FitCLI(LightningCLI):
             "steps": steps,
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
+            "skipped_nonfinite_steps": self.model.guard.skipped,
             "seed": self.config.seed_everything,
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
@@ -369,7 +377,7 @@ class FitCLI(LightningCLI):
 
 
 # what a run may differ in from the one that it goes on with, and still reach the same weights
-_DECIDES_NOTHING = ("logger", "checkpoint_every_n_steps")
+_DECIDES_NOTHING = ("logger", "checkpoint_every_n_steps", "skip_nonfinite")
 _DECIDES_NOTHING_OF_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "logger", "plugins", "profiler",
                                "default_root_dir", "enable_progress_bar", "enable_model_summary")  # fmt: skip
 

@@ -4,6 +4,7 @@ Trains the recipe's model while the rate rises exponentially from step to step, 
 steps are over. The run folder gets `lr_find.csv` and `lr_find.png`; the model is not kept.
 """
 
+import contextlib
 import csv
 import sys
 
@@ -36,6 +37,7 @@ def run(argv: list[str]) -> None:
     task, name, recipes, options = read_request([pair for pair in options if pair[0] not in OWN], "lr-find")
 
     from ..training.curves import draw_rates
+    from ..training.guard import NonFiniteStep
     from ..training.rate_finder import RateFinder
     from .lightning_cli import FitCLI
 
@@ -58,7 +60,8 @@ def run(argv: list[str]) -> None:
     finder = RateFinder(low, high, num_rates)
     cli.trainer.callbacks.append(finder)
     print(f"{task} | {num_rates} steps at rates from {low:g} to {high:g}", file=sys.stderr, flush=True)
-    cli.train()
+    with contextlib.suppress(NonFiniteStep):  # the rate has left what the model bears: the sweep is over
+        cli.train()
     cli.output_dir.mkdir(parents=True, exist_ok=True)
     with open(cli.output_dir / "lr_find.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("learning_rate", "loss"), *zip(finder.rates, finder.losses, strict=True)])

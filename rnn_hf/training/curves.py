@@ -1,4 +1,5 @@
-"""Pictures of a run: loss and learning rate over its steps, and the loss over the rate that `rnn-hf lr-find` saw.
+"""Pictures of a run: loss, gradient norm and learning rate over its steps, and what `rnn-hf lr-find` saw: the loss over
+the rate.
 
 matplotlib is imported when a picture is drawn, and draws into a file: no display is needed.
 """
@@ -9,26 +10,29 @@ from pathlib import Path
 
 
 def draw_run(metrics: Path, picture: Path) -> None:
-    """Draws losses and learning rate over the steps of a run from its `metrics.csv`; nothing where there is none."""
+    """Draws losses, gradient norm and learning rate over the steps of a run from its `metrics.csv`, if there is one."""
     if not metrics.is_file():  # trainer.logger is false, or another
         return
     with open(metrics, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     curves = {}
-    for name in ("train/loss", "validation/loss", "learning_rate"):
+    for name in ("train/loss", "validation/loss", "gradient_norm", "learning_rate"):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
         curves[name] = list(zip(*points, strict=True)) or [(), ()]
 
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    loss, rate = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    loss, norm, rate = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1, 1))
     loss.plot(*curves["train/loss"], label="train", linewidth=1)
     loss.plot(*curves["validation/loss"], label="validation", marker="o")
     loss.set_ylabel("loss (nats)")
     loss.legend()
+    norm.plot(*curves["gradient_norm"], color="gray", linewidth=1)
+    norm.set(ylabel="gradient norm", yscale="log")
     rate.plot(*curves["learning_rate"], color="gray")
     rate.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+    figure.align_ylabels()
     figure.savefig(picture, dpi=100)
 
 

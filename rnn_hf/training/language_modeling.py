@@ -52,17 +52,21 @@ class LanguageModelingModule(TextModule):
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps
 
-    def on_train_epoch_start(self):
+    def drop_state(self):
         self.train_state = None
+
+    on_train_epoch_start = drop_state
 
     def on_save_checkpoint(self, checkpoint):
         state = self.train_state
         layers = None if state is None else [[s.cpu() for s in layer.states] for layer in state.layers]
         checkpoint["train_state"] = gathered(layers)
+        super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint):
         layers = checkpoint["train_state"][rank()]
         self.train_state = None if layers is None else new_cache(self.model.config, layers)
+        super().on_load_checkpoint(checkpoint)
 
     def on_train_start(self):
         if self.train_state is not None:  # of a checkpoint, read before the model was put on its device

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..embeddings import find_word_vectors, match_word_vectors
 from ..models.config_checks import boolean, integer, number, one_of
 from ..processes import this_process
+from .guard import StepGuard
 from .metrics import of_all_processes
 from .pretrained import build_model
 
@@ -40,6 +41,7 @@ class TextModule(L.LightningModule):
         word_vectors: A file of pre-trained vectors, or the name of one (`embeddings.find_word_vectors`), that the
             embedding starts from. `config.embedding_size` is theirs.
         freeze_word_vectors: Leaves the embedding as it starts, the rows that the file lacks too.
+        skip_nonfinite: Steps with a non-finite loss or gradient that a run may leave out before it stops (`StepGuard`).
 
     Raises:
         ValueError: a value outside its range.
@@ -58,6 +60,7 @@ class TextModule(L.LightningModule):
         "decay_after_epoch": integer(0),
         "gradient_checkpointing": boolean,
         "freeze_word_vectors": boolean,
+        "skip_nonfinite": integer(0),
     }
 
     def __init__(
@@ -72,6 +75,7 @@ class TextModule(L.LightningModule):
         gradient_checkpointing: bool = False,
         word_vectors: str | None = None,
         freeze_word_vectors: bool = False,
+        skip_nonfinite: int = 0,
     ):
         super().__init__()
         given = {name: value for name, value in locals().items() if name in self.rules}
@@ -87,6 +91,7 @@ class TextModule(L.LightningModule):
             raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
+        self.guard = StepGuard(skip_nonfinite)
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
         self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
@@ -193,6 +198,7 @@ class TextModule(L.LightningModule):
 
     def on_train_batch_start(self, batch, batch_idx):
         copies = batch.pop("copies", 1)  # how many processes have these same rows
+        self._targets = batch.get("shift_labels", batch.get("labels"))
         _, world = this_process()
         if self.trainer.accumulate_grad_batches == world == 1:
             return
@@ -214,20 +220,39 @@ class TextModule(L.LightningModule):
         return sums[0] / sums[1].clamp(min=LEAST_SCORED)
 
     def backward(self, loss):
-        """Lightning's, but for the weight of a batch among those that make one step, and of a process's share of it."""
+        """Lightning's, but for the weight of a batch among those that make one step and of a process's share of it, and
+        for the guard's watch."""
         if self._share is not None:  # DDP takes the plain mean of the processes' gradients
             loss = loss * self._share
         # Relative to the first, so that float16 does not overflow; `on_before_optimizer_step` makes the sum 1.
-        (loss * self._accumulated[-1] / self._accumulated[0] if self._accumulated else loss).backward()
+        loss = loss * self._accumulated[-1] / self._unit() if self._accumulated else loss
+        loss.backward(self.guard.start(loss, self._targets))
+
+    def _unit(self) -> torch.Tensor:
+        """What the weights of accumulated batches are relative to; one that scores nothing would make them huge."""
+        return self._accumulated[0].clamp(min=1)
 
     def on_before_optimizer_step(self, optimizer):
         if self.logs_now:
             self.log("learning_rate", optimizer.param_groups[0]["lr"])
         if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
-            weights = torch.stack(self._accumulated) / self._accumulated[0]
+            weights = torch.stack(self._accumulated) / self._unit()
             scale = self.trainer.accumulate_grad_batches / weights.sum()
             torch._foreach_mul_([p.grad for p in self.model.parameters() if p.grad is not None], scale)
             self._accumulated = []
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+        # Lightning calls it in every step, clipping or not, after all that may change the gradient.
+        self.guard.clip(self, optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def drop_state(self):
+        """Forgets what is carried from step to step, as it may not be finite."""
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["guard"] = self.guard.state_dict()
+
+    def on_load_checkpoint(self, checkpoint):
+        self.guard.load_state_dict(checkpoint["guard"])
 
     def _start_evaluation(self):
         self.evaluation = self.Evaluation()

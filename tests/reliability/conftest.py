@@ -2,14 +2,17 @@
 
 import pytest
 
-from .processes import RECIPES, fit, result, write_workplace
+from .processes import RECIPES, Fit, fit, result, write_workplace
 
 
 @pytest.fixture(scope="session")
 def workplace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reliability")
     write_workplace(folder)
-    return folder
+    yield folder
+    for process in Fit.started:
+        if process.is_alive():
+            process.kill()
 
 
 @pytest.fixture(scope="session")
