@@ -9,8 +9,10 @@ import importlib
 import os
 import signal
 import sys
+import time
 
 from . import __version__
+from .processes import launched_rank
 
 VERBS = {
     "quickstart": "train a language model and a classifier on real reviews, and load both (10 minutes)",
@@ -22,6 +24,8 @@ VERBS = {
     "evaluate": "print a model's metrics on a file",
     "score": "print the log-probability of each token of a text",
 }
+
+SECONDS_FOR_THE_FIRST = 20  # of several processes to report an error, before another one does
 
 HELP = """usage: rnn-hf VERB ...
 
@@ -39,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except KeyboardInterrupt:
-        print("rnn-hf: interrupted", file=sys.stderr)
+        if not launched_rank():
+            print("rnn-hf: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `rnn-hf generate ... | head`: the reader has gone, and the exit's flush must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,6 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if os.environ.get("RNN_HF_TRACEBACK"):
             raise
+        if launched_rank():
+            # All processes meet the same bad input. The first one says so, and the launcher then ends this one.
+            time.sleep(SECONDS_FOR_THE_FIRST)
         print("rnn-hf: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
 

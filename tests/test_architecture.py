@@ -18,7 +18,7 @@ PACKAGE = Path(rnn_hf.__file__).parent
 FLOORS = {
     "models": 0,
     "files": 0,
-    **dict.fromkeys(["tokenization", "embeddings", "generation", "analysis"], 1),
+    **dict.fromkeys(["tokenization", "embeddings", "generation", "analysis", "processes"], 1),
     **dict.fromkeys(["data", "training", "cards"], 2),
     "hub": 3,
     **dict.fromkeys(["recipes", "compare", "commands", "cli"], 4),

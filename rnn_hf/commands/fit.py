@@ -7,6 +7,7 @@ Here stands what needs no Lightning, so that it answers at once: help, the recip
 from collections.abc import Iterable, Sequence
 
 from ..models.suggestion import suggestion
+from ..processes import first_one_speaks
 from ..recipes import find_recipe, read_recipe, recipe_names, run_name
 
 TASKS = ("language_modeling", "classification", "tagging")
@@ -37,7 +38,8 @@ checkpoints/ (the newest, to go on from), metrics.csv and curves.png.
                          (exit code 143) and Ctrl-C (130)
   --print_config         print the whole configuration and stop
 
-`rnn-hf fit --config RECIPE --help` lists every key. Recipes:
+`rnn-hf fit --config RECIPE --help` lists every key. `torchrun --nproc_per_node=N $(which rnn-hf) fit ...` trains on N
+processes, which share every batch: the result is that of one. Recipes:
 """
 
 
@@ -50,7 +52,8 @@ def run(argv: list[str]) -> None:
 
     from .lightning_cli import FitCLI  # 4 s, which no error above should cost
 
-    FitCLI(*request).fit()
+    with first_one_speaks():
+        FitCLI(*request).fit()
 
 
 def read_request(options: list[tuple[str, str | None]], verb: str) -> tuple:

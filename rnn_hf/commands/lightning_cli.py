@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -27,6 +28,7 @@ from ..data.language_modeling import LanguageModelingDataModule
 from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
 from ..models.suggestion import suggestion
+from ..processes import launched, launched_rank
 from ..recipes import merged
 from ..tokenization import tokenizer_options
 from ..training.callbacks import BestWeights, EarlyStop, Progress
@@ -56,6 +58,8 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 20,
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
+    "devices": 1,  # several processes are the launcher's or the user's choice, whatever the machine has
+    "use_distributed_sampler": False,  # ours share out every batch; Lightning's would tear streams apart
 }
 
 # value of `logger` beside csv -> the package that it needs
@@ -63,8 +67,9 @@ LOGGERS = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 # Lightning's advertisements, and remarks on choices that are made here.
 _NOISE = re.compile(
-    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |Seed set to|Loading `train_dataloader` to estimate"
-    r"|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt|Restor(ing|ed all) states"
+    r"(GPU|TPU) available|Running in `fast_dev_run`|.*Tip: |(\[rank: \d+\] )?Seed set to"
+    r"|Loading `train_dataloader` to estimate|`Trainer\.fit` stopped|\s*Detected KeyboardInterrupt"
+    r"|Restor(ing|ed all) states|Initializing distributed|-+\ndistributed_backend"
 )
 _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
@@ -72,13 +77,17 @@ _WARNINGS = (
     r"The number of training batches .* is smaller than the logging interval",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
+    r"It is recommended to use `self\.log\(.*sync_dist=True",  # what is logged is the same in all processes
 )
 
 
 def quiet_lightning() -> None:
     """Filters what Lightning says that is of no use to someone who runs `rnn-hf`."""
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed"):
-        logging.getLogger(name).addFilter(lambda record: not _NOISE.match(record.getMessage()))
+    for name in (
+        "pytorch.utilities.rank_zero",
+        *(f"fabric.utilities.{m}" for m in ("distributed", "rank_zero", "seed")),
+    ):
+        logging.getLogger(f"lightning.{name}").addFilter(lambda record: not _NOISE.match(record.getMessage()))
     # What a fine-tuned model takes from its encoder and what it leaves is checked when it is loaded.
     logging.getLogger("transformers.modeling_utils").addFilter(lambda record: "LOAD REPORT" not in record.getMessage())
     for message in _WARNINGS:
@@ -176,10 +185,12 @@ class FitCLI(LightningCLI):
         if every is not None and every < 1:
             raise ValueError(f"checkpoint_every_n_steps must be a whole number from 1; got {every}")
         output_dir, self.checkpoint = self.config.pop("output_dir"), None
-        if resume is None:
-            self.output_dir = run_folder(output_dir, self.name)
-        else:
+        if resume is not None:
             self.output_dir, self.checkpoint = resume_point(resume, output_dir, self.name)
+        elif launched_rank():  # the first process decides where, and alone writes; it may have made the folder already
+            self.output_dir = Path(output_dir or "runs")
+        else:
+            self.output_dir = run_folder(output_dir, self.name)
         if model.pretrained is not None:
             model.pretrained = model_folder(model.pretrained)
             if data.tokenizer is None:
@@ -236,6 +247,7 @@ class FitCLI(LightningCLI):
             own.append(self.checkpoints)
             plugins = settings.plugins or []
             settings.plugins = [*(plugins if isinstance(plugins, list) else [plugins]), CheckpointFiles()]
+        self._set_processes(settings)
         settings.callbacks = [*given, *own]
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
@@ -246,6 +258,16 @@ class FitCLI(LightningCLI):
             elif self.config.logger == "wandb":
                 settings.logger.append(WandbLogger(name=self.name, save_dir=self.output_dir, project="rnn-hf"))
         return super().instantiate_trainer(**kwargs)
+
+    def _set_processes(self, settings) -> None:
+        """As many as the launcher has started, unless the recipe or the user says otherwise."""
+        for name, number in launched().items():
+            if settings[name] in (1, "auto"):
+                settings[name] = number
+        if settings.strategy == "auto" and (settings.devices not in (1, "1", "auto") or settings.num_nodes != 1):
+            # A cluster of an adaptive head gets no gradient from a batch without its words.
+            may_be_unused = getattr(self.model.model.config, "lm_head", "full") == "adaptive"
+            settings.strategy = "ddp_find_unused_parameters_true" if may_be_unused else "ddp"
 
     def _check_monitors(self, given: list) -> None:
         """Lightning finds a metric that is never reported only once an epoch has been trained."""
@@ -285,15 +307,17 @@ class FitCLI(LightningCLI):
     def _fit(self) -> None:
         began = time.monotonic()
         if self.checkpoints is not None:
-            self.identity["data"] = self.datamodule.source.md5s()
+            found_now = {"data": self.datamodule.source.md5s(), "processes": self.trainer.world_size}
+            self.identity |= found_now
             if self.checkpoint is not None:
-                self._check_same({"data": self.identity_before.get("data", {})}, {"data": self.identity["data"]})
+                self._check_same({name: self.identity_before.get(name, {}) for name in found_now}, found_now)
                 print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
         parameters = self.model.model.num_parameters()
         self.model.count_covered_tokens(self.datamodule.train_dataloader())
         where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
         said = [*self.datamodule.summary(), *self.model.summary()]
-        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters"]:
+        processes = f" | {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
+        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters{processes}"]:
             print(line, file=sys.stderr, flush=True)
         self.train()
         if self.trainer.fast_dev_run:
@@ -323,6 +347,7 @@ class FitCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
+            "processes": self.trainer.world_size,
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
             "data": self.datamodule.facts(),
         }

@@ -52,6 +52,8 @@ def run(argv: list[str]) -> None:
         "model.warmup_share": "0",
     }
     cli = FitCLI(task, f"{name}-lr-find", recipes, [*options, *settings.items()])
+    if cli.trainer.world_size > 1:
+        raise ValueError("lr-find runs in one process: its batches are those that several would share")
     sgd = cli.config.model.optimizer == "sgd"
     low = _number(own, "min_rate", 1e-2 if sgd else 1e-5, float, 0)
     high = _number(own, "max_rate", 1e3 if sgd else 1.0, float, low)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
+from ..processes import this_process
 from .encoding import check_known, encode, unknown_id
 from .labels import label_tensor
 from .sources import load_rows
@@ -83,6 +84,31 @@ class EncodedTexts(Dataset):
         at = {"median": 0.5, "95th_percentile": 0.95, "max": 1.0}  # the least length that so many texts do not exceed
         places = {name: max(0, math.ceil(share * len(ordered)) - 1) for name, share in at.items()}
         return {"mean": ordered.double().mean().item()} | {name: int(ordered[i]) for name, i in places.items()}
+
+
+class Share(Dataset):
+    """What one of `world` processes takes of each batch: of the rows of item `[rows]` every `world`-th from `rank` on.
+
+    A batch of fewer rows than processes is whole in each of them, so that none has nothing to do; its `copies` is then
+    how many hold it.
+    """
+
+    def __init__(self, dataset: Dataset, rank: int, world: int):
+        self.dataset, self.rank, self.world = dataset, rank, world
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, rows: Tensor | Sequence[int]) -> dict[str, Tensor | int]:
+        if len(rows) < self.world:
+            return {**self.dataset[rows], "copies": self.world}
+        return self.dataset[rows[self.rank :: self.world]]
+
+
+def own_share(dataset: Dataset) -> Dataset:
+    """The data set, or this process's `Share` of it where several train together: call it once they do."""
+    rank, world = this_process()
+    return dataset if world == 1 else Share(dataset, rank, world)
 
 
 class LengthBucketSampler(Sampler):

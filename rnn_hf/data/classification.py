@@ -8,11 +8,11 @@ from collections import Counter
 from functools import cached_property
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
-from .batches import EncodedTexts, LengthBucketSampler, length_sorted
+from .batches import EncodedTexts, LengthBucketSampler, length_sorted, own_share
 from .datamodule import TextDataModule
 from .labels import check_class_weights, class_weights, label_names, label_tensor, rarest_labels
 from .readers import Rows
@@ -133,11 +133,14 @@ class ClassificationDataModule(TextDataModule):
         label2id = {label: number for number, label in self.id2label.items()}
         return EncodedTexts(rows.texts, self.tokenizer, label_tensor(rows, label2id))
 
-    def training_batches(self) -> tuple[EncodedTexts, LengthBucketSampler]:
-        """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`)."""
+    def training_batches(self) -> tuple[Dataset, LengthBucketSampler]:
+        """Every row once an epoch, or every label equally often, in the epoch's order (`LengthBucketSampler`).
+
+        Of several processes each takes its `Share` of every batch: `batch_size` is what all of them have together.
+        """
         texts = self.encoded["train"]
         balance = texts.labels if self.sampling == "balanced" else None
-        return texts, LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
+        return own_share(texts), LengthBucketSampler(texts.lengths, self.batch_size, self.seed, balance)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every row of a split once, longest first."""

@@ -32,10 +32,20 @@ class Lanes(Dataset):
         whole: True keeps every token and fills the last lanes up with targets of -100; False drops the last tokens,
             which fill no time step of all lanes (fewer than `lanes`).
         facts: joins each item.
+        block: (number, of how many): an item holds only this block of `lanes` / how many neighbouring lanes.
     """
 
-    def __init__(self, stream: TokenStream, lanes: int, whole: bool = True, facts: dict[str, float] | None = None):
+    def __init__(
+        self,
+        stream: TokenStream,
+        lanes: int,
+        whole: bool = True,
+        facts: dict[str, float] | None = None,
+        block: tuple[int, int] = (0, 1),
+    ):
         self.stream, self.lanes, self.facts = stream, lanes, facts or {}
+        number, blocks = block
+        self.item_lanes = range(lanes * number // blocks, lanes * (number + 1) // blocks)
         self.time = -(-stream.num_tokens // lanes) if whole else stream.num_tokens // lanes
 
     @property
@@ -50,13 +60,14 @@ class Lanes(Dataset):
         start, stop, _ = steps.indices(self.time)
         if start >= stop:
             raise IndexError(f"steps must be a slice within the {self.time} time steps; got {steps}")
-        shape = (self.lanes, stop - start + 1)  # the inputs, and one more: the targets begin at the second
-        ids, last = self.stream.ids, (self.lanes - 1) * self.time + stop
+        lanes = self.item_lanes
+        shape = (len(lanes), stop - start + 1)  # the inputs, and one more: the targets begin at the second
+        ids, last = self.stream.ids, lanes[-1] * self.time + stop
         if last < len(ids):
-            tokens = ids[start:].as_strided(shape, (self.time, 1)).long()
+            tokens = ids[lanes[0] * self.time + start :].as_strided(shape, (self.time, 1)).long()
             labels = tokens[:, 1:]
         else:
-            places = torch.arange(self.lanes)[:, None] * self.time + torch.arange(start, stop + 1)
+            places = torch.tensor(lanes)[:, None] * self.time + torch.arange(start, stop + 1)
             tokens = ids[places.clamp(max=len(ids) - 1)].long()
             labels = tokens[:, 1:].masked_fill(places[:, 1:] >= len(ids), IGNORED)
         return {"input_ids": tokens[:, :-1], "shift_labels": labels, **self.facts}

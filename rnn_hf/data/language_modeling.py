@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
+from ..processes import this_process
 from .datamodule import TextDataModule
 from .lanes import EVAL_STATES, Lanes, StepSampler, evaluation_batches
 from .large_text import LargeTexts
@@ -32,7 +33,7 @@ class LanguageModelingDataModule(TextDataModule):
         dataset: a file, a folder with train.*, validation.*, test.*, a Hub id or a short name (see `sources`).
         text_column: the column of the text; "text" in a .txt file, where each line is a text.
         tokenizer: what `tokenization.build_tokenizer` takes; None is "word".
-        batch_size: lanes in training.
+        batch_size: lanes in training; where several processes train together, a multiple of their number.
         sequence_length: tokens of a lane in a training batch: gradients reach that far back.
         random_sequence_length: whether that is only the middle of lengths drawn anew for each batch, as for AWD-LSTM
             (`lanes.StepSampler`); the module then scales its learning rate by the length.
@@ -131,8 +132,19 @@ class LanguageModelingDataModule(TextDataModule):
         return stream
 
     def training_batches(self) -> tuple[Lanes, StepSampler]:
-        """The lanes from their start, in steps of the same lengths each epoch, or of the epoch's random ones."""
-        lanes = Lanes(self.encoded["train"], self.batch_size, whole=False)
+        """The lanes from their start, in steps of the same lengths each epoch, or of the epoch's random ones.
+
+        Of several processes each takes its block of the lanes. ValueError if they do not divide `batch_size`.
+        """
+        rank, world = this_process()
+        if self.batch_size % world:
+            below = self.batch_size // world * world
+            near = f"{below} or {below + world}" if below else f"{world}"
+            raise ValueError(
+                f"batch_size must be a multiple of {world}, the processes that share its lanes; got "
+                f"{self.batch_size}: give {near}"
+            )
+        lanes = Lanes(self.encoded["train"], self.batch_size, whole=False, block=(rank, world))
         return lanes, StepSampler(lanes.time, self.sequence_length, self.random_sequence_length, self.seed)
 
     def evaluation_batches(self, split: str) -> DataLoader:

@@ -8,12 +8,12 @@ from collections import Counter
 from functools import cached_property
 from typing import Any
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ..models.config_checks import integer, number
-from .batches import LengthBucketSampler, length_sorted
+from .batches import LengthBucketSampler, length_sorted, own_share
 from .datamodule import TextDataModule
 from .labels import numbered
 from .readers import Rows
@@ -110,10 +110,13 @@ class TaggingDataModule(TextDataModule):
         label2id = {label: number for number, label in self.id2label.items()}
         return TaggedSentences(rows.texts, self.tokenizer, tag_ids(rows, label2id))
 
-    def training_batches(self) -> tuple[TaggedSentences, LengthBucketSampler]:
-        """Every sentence once an epoch, in the epoch's order (`LengthBucketSampler.set_epoch`)."""
+    def training_batches(self) -> tuple[Dataset, LengthBucketSampler]:
+        """Every sentence once an epoch, in the epoch's order (`LengthBucketSampler.set_epoch`).
+
+        Of several processes each takes its `Share` of every batch: `batch_size` is what all of them have together.
+        """
         sentences = self.encoded["train"]
-        return sentences, LengthBucketSampler(sentences.lengths, self.batch_size, self.seed)
+        return own_share(sentences), LengthBucketSampler(sentences.lengths, self.batch_size, self.seed)
 
     def evaluation_batches(self, split: str) -> DataLoader:
         """Every sentence of a split once, longest first."""

@@ -891,7 +891,7 @@ class RnnForTokenClassification(RnnPreTrainedModel):
                 raise ValueError(f"labels must be of shape {tuple(logits.shape[:2])}; got {tuple(labels.shape)}")
             labels = _label_ids(labels, self.num_labels)
             count = kwargs.get("num_items_in_batch")  # Trainer's, over all the batches that it accumulates
-            loss = self.loss_function(logits, labels, self.config, num_items_in_batch=count)
+            loss = cross_entropy(logits, labels, count)  # transformers' own rounds float64 to float32
         return TokenClassifierOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 

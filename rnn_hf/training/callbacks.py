@@ -148,7 +148,7 @@ class Progress(ProgressBar):
             f"epoch {epoch_number(trainer)}/{trainer.max_epochs if (trainer.max_epochs or -1) > 0 else '?'}",
             f"step {batch_idx + 1}/{trainer.num_training_batches}",
             *(f"{name} {value:.4g}" for name, value in reported.items()),
-            f"{float(self._tokens) / (now - self._shown):,.0f} tokens/s",
+            f"{float(self._tokens) * trainer.world_size / (now - self._shown):,.0f} tokens/s",
             *self._left(trainer, now),
         ]
         self._write(" | ".join(parts), keep=False)

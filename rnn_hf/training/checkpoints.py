@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from .checkpoint_files import NAME, checkpoints
 from .metrics_file import MetricsFile
-from .ranks import gathered, highest, rank, world_size
+from .ranks import gathered, highest, rank
 from .signals import Interrupted, Signals
 
 SECONDS = 600  # between checkpoints within an epoch
@@ -50,6 +50,10 @@ class Checkpoints(Checkpoint):
         self._random: dict[str, Any] | None = None  # to be restored
 
     def on_train_start(self, trainer, module):
+        if len(set(steps := gathered(trainer.global_step))) > 1:
+            raise ValueError(
+                f"the processes start at steps {steps}: --resume needs a run folder that all machines see at one path"
+            )
         self.signals.install()
         self.signals.can_wait = True
         if self._random is not None:
@@ -102,7 +106,6 @@ class Checkpoints(Checkpoint):
         normalise(loops, pending, steps_logged=not pending)
         checkpoint[KEY] = {
             "identity": self.identity,
-            "processes": world_size(),
             "random": gathered(random_state()),
             "metrics": metrics_so_far(trainer),
             "seconds": self.seconds + time.monotonic() - self.began,

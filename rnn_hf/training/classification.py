@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from ..models.config_checks import one_of, require
 from .classification_metrics import EVALUATIONS, ClassificationEvaluation
-from .module import TextModule
+from .module import LEAST_SCORED, TextModule
 
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
@@ -71,16 +71,28 @@ class ClassificationModule(TextModule):
     def training_step(self, batch, batch_idx):
         output = self.model(**batch)
         loss, labels = output.loss, batch["labels"]
-        if self.label_weights is not None and labels.ndim == 1:
-            loss = F.cross_entropy(output.logits.float(), labels, self.label_weights)
-        elif self.label_weights is not None:
-            loss = F.binary_cross_entropy_with_logits(output.logits.float(), labels, pos_weight=self.label_weights)
+        if self.label_weights is not None:
+            logits = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
+            weights = self.label_weights.to(logits.dtype)
+            if labels.ndim == 1:  # a weight may be 0, and a batch may have only such rows
+                total = self.scored(batch).clamp(min=LEAST_SCORED)
+                loss = F.cross_entropy(logits, labels, weights, reduction="sum") / total
+            else:
+                loss = F.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
         if self.logs_now:
-            self.log("train/loss", loss.detach(), prog_bar=True)
+            self.log("train/loss", self.whole_batch_mean(loss.detach(), self.scored(batch)), prog_bar=True)
             answers = output.logits.detach().argmax(-1) if labels.ndim == 1 else (output.logits.detach() > 0).float()
             right = answers == labels if labels.ndim == 1 else (answers == labels).all(-1)
-            self.log(f"train/{self.Evaluation.names[1]}", right.float().mean(), prog_bar=True)
+            share_right = self.whole_batch_mean(right.float().mean(), len(labels))
+            self.log(f"train/{self.Evaluation.names[1]}", share_right, prog_bar=True)
         return loss
+
+    def scored(self, batch) -> torch.Tensor:
+        if self.label_weights is None or batch["labels"].ndim == 2:
+            return super().scored(batch)
+        return self.label_weights[batch["labels"]].sum(
+            dtype=torch.promote_types(self.label_weights.dtype, torch.float32)
+        )
 
     def _finish_evaluation(self, split: str):
         super()._finish_evaluation(split)

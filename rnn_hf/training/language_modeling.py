@@ -20,6 +20,7 @@ class LanguageModelingModule(TextModule):
     """A causal language model on batches `input_ids`, `shift_labels` `[lanes, time]` that continue the same lanes.
 
     Losses are mean nats per scored token (`shift_labels` other than -100); perplexity is exp(all nats / all tokens).
+    Of several processes each trains on lanes of its own, and each evaluates everything: one stream has no parts.
 
     Args:
         tokenizer: Decides the vocabulary size and the special tokens.
@@ -32,6 +33,7 @@ class LanguageModelingModule(TextModule):
 
     monitor = ("validation/perplexity", "min")
     Evaluation = LanguageModelingEvaluation
+    shares_evaluation = False
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class LanguageModelingModule(TextModule):
         detach_(self.train_state)
         self.lengths.append(batch["input_ids"].shape[1])
         if self.logs_now:
-            loss = output.loss.detach()
+            loss = self.whole_batch_mean(output.loss.detach(), self.scored(batch))
             self.log("train/loss", loss, prog_bar=True)
             self.log("train/perplexity", loss.exp(), prog_bar=True)
         return output.loss

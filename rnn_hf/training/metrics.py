@@ -1,8 +1,13 @@
 """Exact metrics of one pass over evaluation data, for the Trainer and `rnn-hf evaluate` alike (no Lightning here)."""
 
+import io
 import math
+from itertools import zip_longest
+from typing import Any
 
 import torch
+
+from .ranks import gathered, world_size
 
 
 class WeightedMean:
@@ -30,6 +35,33 @@ class WeightedMean:
                 "or trainer.gradient_clip_val"
             )
         return mean, int(counts.sum())
+
+
+def of_all_processes(evaluation: Any) -> Any:
+    """An evaluation of every batch, out of those of several processes that took the batches in turn.
+
+    Each process gets the same, with its tensors on the CPU. A run of one process has its own back.
+    """
+    if world_size() == 1:
+        return evaluation
+    torch.save(evaluation, buffer := io.BytesIO())
+    # an accelerator's tensors come to the CPU; the bytes are this run's own
+    parts = (io.BytesIO(part) for part in gathered(buffer.getvalue()))
+    return merged([torch.load(part, map_location="cpu", weights_only=False) for part in parts])
+
+
+def merged(parts: list[Any]) -> Any:
+    """The first of `parts`, evaluations whose lists have an entry a batch, with the batches of all in their order."""
+    whole = parts[0]  # which has the first batch, and with it all that a batch tells of the model
+    for name, value in vars(whole).items():
+        values = [vars(part)[name] for part in parts if name in vars(part)]
+        if isinstance(value, WeightedMean):
+            merged(values)
+        elif isinstance(value, list):
+            missing = object()
+            turns = zip_longest(*values, fillvalue=missing)
+            setattr(whole, name, [entry for turn in turns for entry in turn if entry is not missing])
+    return whole
 
 
 class LanguageModelingEvaluation:

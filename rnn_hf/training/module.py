@@ -12,15 +12,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embeddings import find_word_vectors, match_word_vectors
 from ..models.config_checks import boolean, integer, number, one_of
+from ..processes import this_process
 from .guard import StepGuard
+from .metrics import of_all_processes
 from .pretrained import build_model
+
+LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
 
 
 class TextModule(L.LightningModule):
     """A LightningModule that trains `self.model`, with a learning-rate schedule over the whole run.
 
     A task gives `monitor`, `Evaluation` and `training_step`. Accumulated batches count by what they score (tokens or
-    rows), so k batches in one step have the gradient of the one batch that they would be together.
+    rows), so k batches in one step have the gradient of the one batch that they would be together. So do the parts of
+    a batch that several processes share (DDP), to whatever number of tokens or rows each has.
 
     Args:
         optimizer: `adamw`, or `sgd` (plain, without momentum) as in the recipes of Zaremba et al. 2014.
@@ -44,6 +49,7 @@ class TextModule(L.LightningModule):
 
     monitor: tuple[str, str]  # the metric that decides which weights are best, and its better end: "min" or "max"
     Evaluation: type  # one pass over evaluation data, see `metrics.py`; its `names` are what it computes
+    shares_evaluation = True  # whether of several processes each evaluates some of the batches
     rules = {
         "optimizer": one_of("adamw", "sgd"),
         "learning_rate": number(0, 100),
@@ -177,25 +183,60 @@ class TextModule(L.LightningModule):
         if self.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self._accumulated = []  # what each batch since the last step scores, where several make a step
+        self._share = None  # what this process scores of a batch, over the mean of all, where there are several
+        rank, _ = this_process()
+        if rank:  # dropout masks of its own for the rows of each process
+            torch.manual_seed(torch.initial_seed() + rank)
+
+    def scored(self, batch) -> torch.Tensor:
+        """What a batch's training loss is the mean over: the number of its tokens or rows, or their weights' sum."""
+        targets = batch.get("shift_labels", batch.get("labels"))
+        # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
+        if targets.is_floating_point():
+            return torch.tensor(len(targets), device=targets.device)
+        return (targets != -100).sum()
 
     def on_train_batch_start(self, batch, batch_idx):
-        targets = self._targets = batch.get("shift_labels", batch.get("labels"))
+        copies = batch.pop("copies", 1)  # how many processes have these same rows
+        self._targets = batch.get("shift_labels", batch.get("labels"))
+        _, world = this_process()
+        if self.trainer.accumulate_grad_batches == world == 1:
+            return
+        scored = self.scored(batch).to(torch.promote_types(self.model.dtype, torch.float32))
+        total = scored.clone()
+        if world > 1:
+            torch.distributed.all_reduce(total)
+            self._share = scored * world / total.clamp(min=LEAST_SCORED)
         if self.trainer.accumulate_grad_batches > 1:
-            # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
-            scored = len(targets) if targets.is_floating_point() else (targets != -100).sum()
-            self._accumulated.append(torch.as_tensor(scored, dtype=torch.float32, device=targets.device).clamp(min=1))
+            self._accumulated.append((total / copies).clamp(min=LEAST_SCORED))
+
+    def whole_batch_mean(self, mean: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+        """The mean over a batch that several processes share, of each one's mean over `count` items."""
+        if this_process()[1] == 1:
+            return mean
+        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+        sums = torch.stack([mean * count, torch.as_tensor(count, dtype=mean.dtype, device=mean.device)])
+        torch.distributed.all_reduce(sums)
+        return sums[0] / sums[1].clamp(min=LEAST_SCORED)
 
     def backward(self, loss):
-        """Lightning's, but for the weight of a batch among those that make one step, and for the guard's watch."""
+        """Lightning's, but for the weight of a batch among those that make one step and of a process's share of it, and
+        for the guard's watch."""
+        if self._share is not None:  # DDP takes the plain mean of the processes' gradients
+            loss = loss * self._share
         # Relative to the first, so that float16 does not overflow; `on_before_optimizer_step` makes the sum 1.
-        loss = loss * self._accumulated[-1] / self._accumulated[0] if self._accumulated else loss
+        loss = loss * self._accumulated[-1] / self._unit() if self._accumulated else loss
         loss.backward(self.guard.start(loss, self._targets))
+
+    def _unit(self) -> torch.Tensor:
+        """What the weights of accumulated batches are relative to; one that scores nothing would make them huge."""
+        return self._accumulated[0].clamp(min=1)
 
     def on_before_optimizer_step(self, optimizer):
         if self.logs_now:
             self.log("learning_rate", optimizer.param_groups[0]["lr"])
         if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
-            weights = torch.stack(self._accumulated) / self._accumulated[0]
+            weights = torch.stack(self._accumulated) / self._unit()
             scale = self.trainer.accumulate_grad_batches / weights.sum()
             torch._foreach_mul_([p.grad for p in self.model.parameters() if p.grad is not None], scale)
             self._accumulated = []
@@ -217,10 +258,15 @@ class TextModule(L.LightningModule):
         self.evaluation = self.Evaluation()
 
     def _evaluation_step(self, batch, batch_idx):
-        self.evaluation.update(self.model, batch)
+        rank, world = this_process()
+        if not self.shares_evaluation or batch_idx % world == rank:
+            self.evaluation.update(self.model, batch)
 
     def _finish_evaluation(self, split: str):
+        if self.shares_evaluation:
+            self.evaluation = of_all_processes(self.evaluation)
         metrics = {f"{split}/{name}": value for name, value in self.evaluation.compute().items()}
+        metrics = self.trainer.strategy.broadcast(metrics)  # all decide alike, whatever their processors round
         self.metrics.update(metrics)
         self.log_dict({name: float(value) for name, value in metrics.items()})
 

@@ -5,15 +5,17 @@ from typing import Any
 import torch
 from torch import distributed
 
+from ..processes import this_process
+
 
 def world_size() -> int:
     """How many processes train together."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return this_process()[1]
 
 
 def rank() -> int:
     """The number of this one among them, from 0."""
-    return distributed.get_rank() if world_size() > 1 else 0
+    return this_process()[0]
 
 
 def gathered(value: Any) -> list[Any]:

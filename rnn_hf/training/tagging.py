@@ -45,10 +45,11 @@ class TaggingModule(TextModule):
     def training_step(self, batch, batch_idx):
         output = self.model(**batch)
         if self.logs_now:
-            self.log("train/loss", output.loss.detach(), prog_bar=True)
+            words = self.scored(batch)
+            self.log("train/loss", self.whole_batch_mean(output.loss.detach(), words), prog_bar=True)
             word = batch["labels"] != IGNORED
             right = output.logits.detach().argmax(-1)[word] == batch["labels"][word]
-            self.log("train/accuracy", right.float().mean(), prog_bar=True)
+            self.log("train/accuracy", self.whole_batch_mean(right.float().mean(), words), prog_bar=True)
         return output.loss
 
     def _finish_evaluation(self, split: str):
