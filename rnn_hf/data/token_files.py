@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from .. import __version__
+from ..files import whole_file
 from ..tokenization import KINDS, build_tokenizer
 from .encoding import Encoder
 from .large_text import LargeTexts, reported
@@ -100,7 +101,8 @@ def _write_stream(folder: Path, texts: LargeTexts, tokenizer: PreTrainedTokenize
             for file in (ids_file, ends_file):
                 file.flush()
                 os.fsync(file.fileno())
-            _replace(progress, json.dumps(done))
+            with whole_file(progress) as file:
+                json.dump(done, file)
     if not done["texts"]:
         raise ValueError(f"{texts.file} holds no rows")
 
@@ -129,16 +131,6 @@ def _opened(path: Path, size: int) -> BinaryIO:
 def _append(file: BinaryIO, numbers: Tensor) -> int:
     file.write(numbers.numpy().data)
     return len(numbers)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _made_once(key: list[Any], make: Callable[[Path], None]) -> Path:

@@ -8,7 +8,6 @@ state and leave theirs as it was, but for `detach_`, which works in place; `copy
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache
 
+from ..files import whole_file
 from ..models.cache import Origin, detach_, new_cache
 from ..models.config_checks import integer, require
 from ..models.configuration_rnn import RnnConfig
@@ -60,17 +60,8 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
         "tokens_noted": str(num_noted),
     }
     metadata["sha256"] = _digest(tensors, metadata)
-    path = Path(path)
-    # Beside the target: a rename is atomic within one file system only.
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(save(tensors, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path, "wb") as file:
+        file.write(save(tensors, metadata))
 
 
 def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:

@@ -8,7 +8,6 @@ validation that was still to come).
 """
 
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -195,9 +194,3 @@ def _flat(values: Any, above: str = "") -> dict[str, Any]:
     if not isinstance(values, dict) or not values:
         return {above.removesuffix("."): values}
     return {k: v for key, value in values.items() for k, v in _flat(value, f"{above}{key}.").items()}
-
-
-def say(text: str) -> None:
-    """A line on standard error, from the first process."""
-    if rank() == 0:
-        print(text, file=sys.stderr, flush=True)

@@ -109,19 +109,19 @@ def test_any_failure_goes_on_where_it_ended(running_text, cache, monkeypatch, ca
             for file in folder.iterdir():
                 file.unlink()
             folder.rmdir()
-    replace, left = token_files._replace, [calls]
+    whole_file, left = token_files.whole_file, [calls]
 
-    def full(path, text):
+    def full(path):
         left[0] -= 1
         if not left[0]:
             raise OSError(28, "No space left on device")
-        replace(path, text)
+        return whole_file(path)
 
-    monkeypatch.setattr(token_files, "_replace", full)
+    monkeypatch.setattr(token_files, "whole_file", full)
     with pytest.raises(OSError, match="No space left"):
         _ = LanguageModelingDataModule(str(running_text), batch_size=2).encoded
     assert list(cache.glob("stream-*.partial"))
-    monkeypatch.setattr(token_files, "_replace", replace)
+    monkeypatch.setattr(token_files, "whole_file", whole_file)
     assert streams(LanguageModelingDataModule(str(running_text), batch_size=2)) == expected
     assert ("going on with" in capfd.readouterr().err) == (calls > 1)
     assert not list(cache.glob("*.partial"))
