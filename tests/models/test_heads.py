@@ -204,6 +204,10 @@ def test_training_loss_equals_the_loss_with_logits(tied):
     kept = model.eval()(ids, labels=ids, logits_to_keep=1)
     assert kept.logits.shape == (3, 1, 41)
     torch.testing.assert_close(kept.loss, expected, atol=1e-12, rtol=0)
+    for steps in (torch.arange(8).flip(0), torch.full((8,), 2), 8, 9):
+        kept = model(ids, labels=ids, logits_to_keep=steps)
+        torch.testing.assert_close(kept.loss, expected, atol=1e-12, rtol=0)
+        assert torch.equal(kept.logits, with_logits.logits[:, steps if torch.is_tensor(steps) else slice(None)])
 
 
 def test_shift_labels_lose_no_target_between_chunks():
