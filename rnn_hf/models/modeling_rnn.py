@@ -459,6 +459,8 @@ class RnnModel(RnnPreTrainedModel):
             mask = None if bool(mask.all()) else mask
         if mask is not None and not torch.compiler.is_exporting():
             padding = Padding.of(mask)
+        if mask is not None and inputs_embeds is not None:
+            embedded = embedded.masked_fill(~mask[..., None], 0)  # NaN at padding would stay in the gradients
         if past_key_values is None and use_cache and not self.config.bidirectional:
             past_key_values = new_cache(self.config)
 
