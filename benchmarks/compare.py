@@ -8,6 +8,7 @@ import json
 import math
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -53,7 +54,7 @@ def parser(doc: str, rounds: int) -> argparse.ArgumentParser:
     """With `--rounds` and `--json`."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--rounds", type=int, default=rounds, help=f"turns, of which the median counts; default: {rounds}"
+        "--rounds", type=turns, default=rounds, help=f"turns, of which the median counts; default: {rounds}"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     return parser
@@ -95,19 +96,51 @@ def machine() -> dict[str, str]:
     return {
         "cpu": f"{name} ({', '.join(instructions)})",
         "python": platform.python_version(),
-        "torch": version("torch"),
+        **{name: version(name) for name in ("torch", "transformers", "lightning")},
     }
 
 
-def report(rows: list[Row], facts: dict[str, object], as_json: bool) -> None:
-    """Prints the table of ratios, or all of it as JSON."""
+def turns(value: str) -> int:
+    """A number of rounds, of which there is one at least."""
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1; got {value!r}")
+    return int(value)
+
+
+@dataclass
+class Within:
+    """Differences between what was timed, and what is allowed of each. NaN is never within."""
+
+    found: list[float]
+    allowed: list[float]
+
+    @property
+    def met(self) -> bool:
+        return all(a <= b for a, b in zip(self.found, self.allowed, strict=True))
+
+    def __str__(self) -> str:
+        numbers = " ".join(f"{a:.1e}" for a in self.found)
+        return numbers if self.met else f"{numbers} differs: at most {' '.join(f'{b:.0e}' for b in self.allowed)}"
+
+
+def agreement(facts: dict[str, object]) -> int:
+    """Exit status: 1 where any of the facts is not within what is allowed, with a line for each on stderr."""
+    wrong = [f"differs: {name}: {fact}" for name, fact in facts.items() if isinstance(fact, Within) and not fact.met]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return bool(wrong)
+
+
+def report(rows: list[Row], facts: dict[str, object], as_json: bool) -> int:
+    """Prints the table of ratios, or all of it as JSON. Returns `agreement`."""
+    facts, status = {k: str(v) if isinstance(v, Within) else v for k, v in facts.items()}, agreement(facts)
     if as_json:
         print(
             json.dumps(
                 {"machine": machine(), "rows": [{**asdict(r), "ratio": r.ratio, "rate": r.rate} for r in rows], **facts}
             )
         )
-        return
+        return status
     print("; ".join(f"{key} {value}" for key, value in machine().items()))
     width = max(len(row.what) for row in rows)
     print(f"{'goal':4}  {'what':{width}}  {'peer ms':>8}  {'ours ms':>8}  {'ratio':>6}  {'goal':>5}")
@@ -121,3 +154,4 @@ def report(rows: list[Row], facts: dict[str, object], as_json: bool) -> None:
         )
     for key, value in facts.items():
         print(f"{key}: {value}")
+    return status

@@ -15,7 +15,7 @@ import time
 from statistics import median
 
 import torch
-from compare import arguments, machine, zipf
+from compare import Within, agreement, arguments, machine, zipf
 from step import CLIP, LANES, TIME, WIDTH, WORDS, Bare, Plain
 from torch import nn
 from torch.nn import functional as F
@@ -90,19 +90,25 @@ def main() -> int:
         whole.append(1e3 * (time.process_time() - began))
     parts = {name: {phase: median(p[phase] for p in of) for phase in PHASES} for name, of in found.items()}
     total = sum(parts["plain"].values())
-    difference = abs(losses["exact"] / losses["plain"] - 1)
+    checked = {
+        f"relative difference of the first loss, {name} against plain": Within(
+            [abs(losses[name] / losses["plain"] - 1)], [allowed]
+        )
+        for name, allowed in (("exact", 1e-4), ("bfloat16", 1e-2))
+    }
     if options.json:
         facts = {"losses": losses, "plain step, ms": median(whole[1:])}
         print(json.dumps({"machine": machine(), "ms": parts, **facts}))
-        return 0
+        return agreement(checked)
     print("; ".join(f"{key} {value}" for key, value in machine().items()))
     print(f"{'% of the plain step':20}" + "".join(f"  {name:>18}" for name in parts))
     for phase in PHASES:
         print(f"{phase:20}" + "".join(f"  {100 * of[phase] / total:18.1f}" for of in parts.values()))
     print(f"{'all':20}" + "".join(f"  {100 * sum(of.values()) / total:18.1f}" for of in parts.values()))
     print(f"the plain parts' sum is {total:.0f} ms, the whole plain step {median(whole[1:]):.0f} ms")
-    print(f"relative difference of the first loss, exact against plain: {difference:.1e}")
-    return 0
+    for name, fact in checked.items():
+        print(f"{name}: {fact}")
+    return agreement(checked)
 
 
 if __name__ == "__main__":

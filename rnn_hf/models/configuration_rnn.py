@@ -158,6 +158,8 @@ class RnnConfig(CheckedConfig):
             problems.append(f"nonlinearity={self.nonlinearity!r} is for cell_type='elman'; got {self.cell_type!r}")
         if self.lm_head == "full" and self.adaptive_cutoffs is not None:
             problems.append(f"adaptive_cutoffs={self.adaptive_cutoffs} is for lm_head='adaptive'; got 'full'")
+        if self.lm_head == "full" and self.adaptive_div_value != type(self).adaptive_div_value:
+            problems.append(f"adaptive_div_value={self.adaptive_div_value} is for lm_head='adaptive'; got 'full'")
         if self.lm_head == "adaptive" and self.cutoffs[-1] >= self.vocab_size:
             problems.append(
                 f"adaptive_cutoffs must be below vocab_size={self.vocab_size}; got {self.cutoffs}: "

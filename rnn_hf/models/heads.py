@@ -4,6 +4,7 @@ Notable: on a CPU the products go by blocks of words; on an NVIDIA GPU liger-ker
 is installed (`pip install "rnn-hf[gpu]"`).
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -27,10 +28,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, num_items, dtype):
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
-        on_cpu, width, scale = hidden.device.type == "cpu", hidden.shape[1], 1 / float(num_items)
+        on_cpu, width = hidden.device.type == "cpu", hidden.shape[1]
+        scale = 1 / float(num_items) if num_items else math.inf  # as a tensor's division by 0
+        inputs = hidden, weight, bias
+        # Divided by the number of tokens, float16 would lose what a gradient scaler multiplies only afterwards.
+        type_of_grad = torch.float32 if hidden.dtype == torch.float16 else hidden.dtype
         total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
-            grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+            grad_hidden = torch.empty_like(hidden, dtype=type_of_grad) if wants_hidden else None
             grad_weight = torch.empty_like(weight) if wants_weight else None
             grad_bias = torch.empty_like(bias) if wants_bias else None
             if cast := dtype != weight.dtype:
@@ -77,15 +82,49 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     grad_weight.index_add_(0, target, h[:, :width].to(grad_weight.dtype), alpha=-scale)
                 if wants_bias:
                     grad_bias.index_add_(0, target, grad_bias.new_ones(len(target)), alpha=-scale)
-        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias, *inputs)
         return total * scale
 
     @staticmethod
     def backward(ctx, grad_loss):
-        grads = ctx.saved_tensors
-        if grad_loss.device.type != "cpu" or float(grad_loss) != 1:  # a pass over the weights that is seldom needed
-            grads = [None if g is None else g * grad_loss.to(g.dtype) for g in grads]
+        grads, inputs = ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+        with torch.no_grad():
+            if grad_loss.device.type != "cpu" or float(grad_loss) != 1:  # a pass over the weights that is seldom needed
+                grads = [None if g is None else _scaled(g, grad_loss) for g in grads]
+            elif _keeps_graph():  # the caller may add to what it gets, which a second backward pass would read
+                grads = [None if g is None else g.clone() for g in grads]
+            grads = [None if g is None else g.to(t.dtype) for g, t in zip(grads, inputs, strict=True)]
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # create_graph=True
+            grads = [None if g is None else _FirstDerivative.apply(g, grad_loss, *inputs) for g in grads]
         return *grads, None, None, None
+
+
+class _FirstDerivative(torch.autograd.Function):
+    """A gradient as it is, whose own derivative with respect to `others` is an error (`once_differentiable` is silent
+    where the loss is differentiated as it came, and where only some derivatives are asked for)."""
+
+    @staticmethod
+    def forward(ctx, gradient, *others):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise RuntimeError(
+            "the loss without logits has first derivatives only: for a gradient penalty or any other second "
+            "derivative, call the model with skip_logits=False"
+        )
+
+
+def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
+    """`gradient * factor`; in float32 where float16 might not hold the factor."""
+    dtype = torch.float32 if gradient.dtype == torch.float16 else gradient.dtype
+    return gradient.to(dtype) * factor.to(dtype)
+
+
+def _keeps_graph() -> bool:
+    """Whether the backward pass at hand may be followed by another one (`retain_graph=True`). torch has no public way
+    to ask; without its own one the answer is yes."""
+    return getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)()
 
 
 def _cast(matrix: Tensor, dtype: torch.dtype, column: Tensor | float | None) -> Tensor:
@@ -136,15 +175,17 @@ def linear_cross_entropy(
         weight: (vocab_size, features).
         bias: (vocab_size,) or None.
         targets: (...) token ids; `ignore_index` is not scored.
-        num_items: divides the sum; None for the number of scored targets (the mean). Nothing scored gives NaN, as
-            `torch.nn.functional.cross_entropy` does.
+        num_items: divides the sum; None for the number of scored targets (the mean). Nothing scored gives 0 then, and
+            a mean of NaN, as `torch.nn.functional.cross_entropy` does.
     """
     hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1).to(hidden.device)
     scored = targets != ignore_index
     if not bool(scored.all()):
         hidden, targets = hidden[scored], targets[scored]
     if not len(targets):
-        return hidden.sum() * float("nan")
+        parts = [hidden, weight[:0], *([] if bias is None else [bias[:0]])]  # all get a gradient, as DDP wants
+        nothing = sum(part.sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts)
+        return nothing / (0 if num_items is None else num_items)
     autocast = torch.is_autocast_enabled(hidden.device.type)
     dtype = torch.get_autocast_dtype(hidden.device.type) if autocast else hidden.dtype
     num_items = len(targets) if num_items is None else num_items

@@ -58,6 +58,10 @@ AUTO_MAP = {
 # What a checkpoint may hold beside the encoder: the head of another task is left out.
 _ALL_HEADS = ("lm_head.", "projection.", "pooler.", "score.")
 
+# What from_pretrained takes that decides on an adaptive head's clusters, or on the files that are read.
+_OF_CLUSTERS = {"adaptive_cutoffs", "adaptive_div_value"}
+_OF_FILES = {"cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder"}
+
 
 @dataclass
 class TextScore:
@@ -224,9 +228,19 @@ class RnnPreTrainedModel(PreTrainedModel):
             raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
         if not explicit and not ignore_sizes and not return_info:  # who asks for the report judges it
             model._check_loaded(info, pretrained_model_name_or_path)
+            if kwargs.keys() & {"config", *_OF_CLUSTERS}:
+                model._check_clusters(pretrained_model_name_or_path, kwargs)
         return (model, info) if return_info else model
 
     def _check_loaded(self, info: dict, source) -> None:
+        missing, clusters = set(info["missing_keys"]), "lm_head.clusters.weight"
+        was_full = clusters in missing and "lm_head.bias" in {name for name, *_ in info["mismatched_keys"]}
+        if was_full or (clusters in info["unexpected_keys"] and "lm_head.bias" in self.state_dict()):
+            raise SizeMismatchError(
+                f"{type(self).__name__} from {source}: lm_head is {'full' if was_full else 'adaptive'!r} in the "
+                f"checkpoint, not {self.config.lm_head!r}. Take the configuration that was saved with the weights; "
+                "ignore_mismatched_sizes=True keeps the encoder and makes a new head"
+            )
         sizes = [
             f"{name} is {tuple(there)}, not {tuple(here)}" for name, there, here in sorted(info["mismatched_keys"])
         ]
@@ -241,7 +255,6 @@ class RnnPreTrainedModel(PreTrainedModel):
                 f"{type(self).__name__} from {source}: the configuration has no place for {', '.join(foreign)}. "
                 "Take the configuration that was saved with the weights"
             )
-        missing = set(info["missing_keys"])
         saved_as = self.config.architectures or []
         head = {key for key in self.state_dict() if key.startswith(self._head_keys)} if self._head_keys else set()
         head -= set(self.all_tied_weights_keys)
@@ -252,6 +265,28 @@ class RnnPreTrainedModel(PreTrainedModel):
             raise ValueError(
                 f"{type(self).__name__} from {source}: the checkpoint lacks {', '.join(sorted(missing))}. "
                 "Take a complete checkpoint"
+            )
+
+    def _check_clusters(self, source, kwargs: dict) -> None:
+        """A tied adaptive head is of one size whatever its clusters: what they were, the saved configuration says."""
+        if not (isinstance(getattr(self, "lm_head", None), AdaptiveHead) and self.config.tie_word_embeddings):
+            return
+        try:
+            saved = RnnConfig.from_pretrained(source, **{key: kwargs[key] for key in _OF_FILES & kwargs.keys()})
+        except OSError:  # weights alone, with a configuration from elsewhere
+            return
+        if type(self).__name__ not in (saved.architectures or []):
+            return
+        names = [("cutoffs", "adaptive_cutoffs"), ("adaptive_div_value", "adaptive_div_value")]
+        problems = [
+            f"{name} is {getattr(saved, field)}, not {getattr(self.config, field)}"
+            for field, name in names
+            if getattr(saved, field) != getattr(self.config, field)
+        ]
+        if problems:
+            raise SizeMismatchError(
+                f"{type(self).__name__} from {source}: clusters differ from the configuration's: "
+                f"{'; '.join(problems)}. Take the configuration that was saved with the weights"
             )
 
     def save_pretrained(self, save_directory, *args, include_code: bool = False, **kwargs):
@@ -310,16 +345,21 @@ class RnnPreTrainedModel(PreTrainedModel):
             for name, parameter in ours.items():
                 parameter.copy_(state_dict[name])
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Embedding:
+    def resize_token_embeddings(
+        self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, *args, **kwargs
+    ) -> nn.Embedding:
         """As in transformers. Raises ValueError for an adaptive head, whose last cluster cannot grow, and where the ids
         of special tokens would lie outside the vocabulary."""
-        if new_num_tokens not in (None, self.config.vocab_size) and self.config.lm_head == "adaptive":
+        require(integer(1, optional=True), pad_to_multiple_of=pad_to_multiple_of)
+        now, multiple = self.get_input_embeddings().num_embeddings, pad_to_multiple_of or 1
+        size = -(-(now if new_num_tokens is None else new_num_tokens) // multiple) * multiple
+        if size != now and self.config.lm_head == "adaptive":
             raise ValueError("resize_token_embeddings needs lm_head='full': an adaptive head has one size")
-        if new_num_tokens is not None:
+        if size != now:
             resized = copy.deepcopy(self.config)
-            resized.vocab_size = new_num_tokens
+            resized.vocab_size = size
             resized.check()
-        return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, *args, **kwargs)
 
     @torch.no_grad()
     def encode(self, texts: str | Sequence[str], tokenizer: PreTrainedTokenizerBase, batch_size: int = 32) -> Tensor:
@@ -419,6 +459,8 @@ class RnnModel(RnnPreTrainedModel):
             mask = None if bool(mask.all()) else mask
         if mask is not None and not torch.compiler.is_exporting():
             padding = Padding.of(mask)
+        if mask is not None and inputs_embeds is not None:
+            embedded = embedded.masked_fill(~mask[..., None], 0)  # NaN at padding would stay in the gradients
         if past_key_values is None and use_cache and not self.config.bidirectional:
             past_key_values = new_cache(self.config)
 
@@ -595,7 +637,8 @@ class RnnForCausalLM(RnnPreTrainedModel, GenerationMixin):
             if shift_labels.shape != hidden.shape[:2]:
                 raise ValueError(f"labels must be of shape {tuple(hidden.shape[:2])}; got {tuple(shift_labels.shape)}")
             shift_labels = _label_ids(shift_labels, self.config.vocab_size)
-            if logits is not None and logits.shape[:2] == shift_labels.shape:
+            all_in_order = isinstance(logits_to_keep, int) and logits is not None and logits.shape[1] == hidden.shape[1]
+            if all_in_order:
                 loss = cross_entropy(logits, shift_labels, num_items_in_batch)
             else:
                 loss = self._loss(hidden, shift_labels, num_items_in_batch)

@@ -67,13 +67,14 @@ def drop_weights(weight: Tensor, p: float) -> Tensor:
     """DropConnect (Wan et al. 2013): each weight is 0 with probability `p`, the others are divided by `1 - p`.
 
     As `F.dropout`, whose random numbers, one a weight, cost a CPU a tenth of a training step. There `p` is rounded to
-    1/65536: four weights share one random number of 64 bits.
+    1/65536, in both places: four weights share one random number of 64 bits.
     """
     if weight.device.type != "cpu" or is_tracing(weight):
         return F.dropout(weight, p)
     bits = torch.empty(-(-weight.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = bits[: weight.numel()].view(weight.shape) >= min(round(p * 2**16), 2**16 - 1) - 2**15
-    return weight * kept.to(weight.dtype).div_(1 - p)
+    dropped = min(round(p * 2**16), 2**16 - 1)  # of 2**16 numbers, so many are below
+    kept = bits[: weight.numel()].view(weight.shape) >= dropped - 2**15
+    return weight * kept.to(weight.dtype).div_(1 - dropped / 2**16)
 
 
 class LockedDropout(nn.Module):

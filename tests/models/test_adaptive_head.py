@@ -87,6 +87,35 @@ def test_saved_and_loaded(tied, tmp_path):
     assert again.get_output_embeddings() is None
     with pytest.raises(ValueError, match="resize_token_embeddings needs lm_head='full'"):
         again.resize_token_embeddings(50)
+    for size in (None, 41):
+        with pytest.raises(ValueError, match="resize_token_embeddings needs lm_head='full'"):
+            again.resize_token_embeddings(size, pad_to_multiple_of=64)
+    assert again.resize_token_embeddings(41).num_embeddings == 41
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("fields", [{"adaptive_cutoffs": [9, 30]}, {"adaptive_div_value": 2.0}])
+def test_other_clusters_than_the_checkpoint_s_are_refused(fields, tied, tmp_path):
+    build(tied).save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="differ from the configuration's"):
+        RnnForCausalLM.from_pretrained(tmp_path, **fields)
+    with pytest.raises(RuntimeError, match="differ from the configuration's"):
+        RnnForCausalLM.from_pretrained(tmp_path, config=RnnConfig.from_pretrained(tmp_path, **fields))
+    RnnForCausalLM.from_pretrained(tmp_path, adaptive_cutoffs=CUTOFFS, adaptive_div_value=4.0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("saved", "wanted"), [("full", "adaptive"), ("adaptive", "full")])
+def test_from_one_head_to_the_other(saved, wanted, tied, tmp_path):
+    """Refused; told to, the encoder is kept and the head is new."""
+    model = RnnForCausalLM(tiny_config(lm_head=saved, tie_word_embeddings=tied))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match=f"lm_head is '{saved}' in the checkpoint, not '{wanted}'.*ignore_mism"):
+        RnnForCausalLM.from_pretrained(tmp_path, lm_head=wanted)
+    other = RnnForCausalLM.from_pretrained(tmp_path, lm_head=wanted, ignore_mismatched_sizes=True)
+    for ours, theirs in zip(other.model.parameters(), model.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert other(torch.tensor([[3, 4, 5]]), labels=torch.tensor([[3, 4, 5]])).loss.isfinite()
 
 
 def test_compiles_as_one_graph():
@@ -123,6 +152,7 @@ def test_the_vectors_of_words_start_as_long_as_an_embedding_s():
         ({"lm_head": "adaptive", "adaptive_cutoffs": [5, 41]}, "adaptive_cutoffs must be below vocab_size=41"),
         ({"lm_head": "adaptive", "adaptive_div_value": 0.5}, "adaptive_div_value must be a number from 1"),
         ({"adaptive_cutoffs": [5]}, "is for lm_head='adaptive'"),
+        ({"adaptive_div_value": 2.0}, "is for lm_head='adaptive'"),
     ],
 )
 def test_bad_fields(fields, message):

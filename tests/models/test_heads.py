@@ -88,9 +88,104 @@ def test_autocast_is_as_exact_as_the_plain_form_under_autocast(small_pieces):
         assert ours < 1.5 * theirs + 1e-4
 
 
-def test_nothing_scored_is_nan_as_in_torch():
-    hidden, weight = torch.randn(3, 5), torch.randn(11, 5)
-    assert linear_cross_entropy(hidden, weight, None, torch.full((3,), -100)).isnan()
+def plain_loss(hidden, weight, bias, targets, num_items=None):
+    loss = F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="mean" if num_items is None else "sum")
+    return loss if num_items is None else loss / num_items
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("num_items", "expected"), [(None, math.nan), (7, 0.0), (torch.tensor(7), 0.0), (0, math.nan)])
+def test_nothing_scored(num_items, expected, bias):
+    """As in torch; and every parameter gets a gradient, without which DDP refuses the step."""
+    shapes = [(3, 5), (11, 5), *([(11,)] if bias else [])]
+    parameters = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    arguments = [*parameters, *([] if bias else [None])]
+    loss = linear_cross_entropy(*arguments, torch.full((3,), -100), num_items)
+    torch.testing.assert_close(float(loss.detach()), expected, equal_nan=True)
+    assert all(not g.any() for g in torch.autograd.grad(loss, parameters))
+    with torch.no_grad():
+        assert linear_cross_entropy(*arguments, torch.full((3,), -100)).isnan()
+
+
+@pytest.mark.parametrize("num_items", [0, torch.tensor(0)])
+def test_a_sum_over_no_items_is_infinite(num_items):
+    hidden, weight, targets = torch.randn(3, 5, requires_grad=True), torch.randn(11, 5), torch.tensor([1, 2, 3])
+    loss = linear_cross_entropy(hidden, weight, None, targets, num_items)
+    assert loss.isinf() and not torch.autograd.grad(loss, hidden)[0].isfinite().any()
+
+
+def test_second_derivatives_are_refused():
+    """Whatever the loss goes through, and whichever derivative of a gradient is asked for."""
+    parameters = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((4, 5), (7, 5), (7,))]
+    targets = torch.randint(7, (4,))
+    for factor in (1, 2):
+        (gradient,) = torch.autograd.grad(
+            factor * linear_cross_entropy(*parameters, targets), parameters[0], create_graph=True
+        )
+        expected = torch.autograd.grad(factor * plain_loss(*parameters, targets), parameters[0])[0]
+        torch.testing.assert_close(gradient.detach(), expected)
+        penalty = gradient.square().sum() + sum(p.square().sum() for p in parameters)
+        with pytest.raises(RuntimeError, match="call the model with skip_logits=False"):
+            torch.autograd.grad(penalty, parameters[1], retain_graph=True)
+        with pytest.raises(RuntimeError, match="call the model with skip_logits=False"):
+            penalty.backward()
+
+
+@pytest.mark.parametrize("zeroed", [True, False])
+def test_a_second_backward_pass(zeroed):
+    """Accumulating into a gradient, or clearing it, leaves what the next pass reads."""
+    parameters = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((4, 5), (7, 5), (7,))]
+    targets = torch.randint(7, (4,))
+    expected = torch.autograd.grad(plain_loss(*parameters, targets), parameters)
+    loss = linear_cross_entropy(*parameters, targets)
+    for turn in range(1, 4):
+        loss.backward(retain_graph=turn < 3)
+        torch.testing.assert_close([p.grad for p in parameters], [g * (1 if zeroed else turn) for g in expected])
+        for p in parameters if zeroed else []:
+            p.grad.zero_()
+
+
+def test_the_usual_backward_pass_copies_no_gradient():
+    weight = torch.randn(7, 5, requires_grad=True)
+    loss = linear_cross_entropy(torch.randn(4, 5), weight, None, torch.randint(7, (4,)))
+    made = loss.grad_fn.saved_tensors[1].data_ptr()
+    loss.backward()
+    assert weight.grad.data_ptr() == made
+
+
+def test_float16_under_a_gradient_scaler():
+    """Neither the division by many tokens nor the scale leaves float16's range."""
+    scale, targets = 32768.0, torch.randint(200, (20_000,))
+    parameters = [torch.randn(20_000, 32).half().requires_grad_(), (0.02 * torch.randn(200, 32)).requires_grad_()]
+    double = [p.detach().double().requires_grad_() for p in parameters]
+    exact = torch.autograd.grad(plain_loss(*double, None, targets), double)
+
+    def errors(function, scale):
+        with torch.autocast("cpu", torch.float16):
+            loss = function(*parameters, None, targets)
+        found = torch.autograd.grad(scale * loss, parameters)
+        return [float((g.double() / scale - e).norm() / e.norm()) for g, e in zip(found, exact, strict=True)]
+
+    plain = errors(plain_loss, scale)
+    for factor in (scale, 2 * scale):
+        assert all(
+            ours < 1.5 * theirs for ours, theirs in zip(errors(linear_cross_entropy, factor), plain, strict=True)
+        )
+
+
+@pytest.mark.parametrize("how", ["checkpointed", "compiled"])
+def test_the_loss_without_logits(how):
+    """Its gradients, under gradient checkpointing and in compiled code."""
+    model = randomise(RnnForCausalLM(tiny_config())).train()
+    ids = torch.randint(3, 41, (3, 8))
+    expected = torch.autograd.grad(model(ids, labels=ids, skip_logits=False).loss, list(model.parameters()))
+    call = model
+    if how == "checkpointed":
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    else:
+        call = torch.compile(model, backend="aot_eager")
+    found = torch.autograd.grad(call(ids, labels=ids, skip_logits=True).loss, list(model.parameters()))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -109,6 +204,10 @@ def test_training_loss_equals_the_loss_with_logits(tied):
     kept = model.eval()(ids, labels=ids, logits_to_keep=1)
     assert kept.logits.shape == (3, 1, 41)
     torch.testing.assert_close(kept.loss, expected, atol=1e-12, rtol=0)
+    for steps in (torch.arange(8).flip(0), torch.full((8,), 2), 8, 9):
+        kept = model(ids, labels=ids, logits_to_keep=steps)
+        torch.testing.assert_close(kept.loss, expected, atol=1e-12, rtol=0)
+        assert torch.equal(kept.logits, with_logits.logits[:, steps if torch.is_tensor(steps) else slice(None)])
 
 
 def test_shift_labels_lose_no_target_between_chunks():
