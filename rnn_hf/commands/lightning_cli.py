@@ -17,7 +17,7 @@ from typing import Literal
 
 import yaml
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -234,6 +234,12 @@ class FitCLI(LightningCLI):
         self.best, self.signals, self.checkpoints = BestWeights(), Signals(), None
         given = settings.callbacks or []
         given = given if isinstance(given, list) else [given]
+        averages = [c for c in given if isinstance(c, WeightAveraging | StochasticWeightAveraging)]
+        if averages and (self.model.ema_decay or self.model.averaging_patience):
+            raise ValueError(
+                f"trainer.callbacks has {type(averages[0]).__name__}, and model.ema_decay or model.averaging_patience "
+                "averages the weights too: give one"
+            )
         own = [self.best]
         self.early_stop = None
         if self.config.early_stopping_patience and not any(isinstance(callback, EarlyStopping) for callback in given):
