@@ -25,7 +25,7 @@ class NonMonotoneAveraging(WeightAveraging):
     """
 
     def __init__(self, patience: int, device=None):
-        super().__init__(device=device)
+        super().__init__(device=device, use_buffers=False)
         self.patience, self.history, self.began = patience, [], False
 
     def should_update(self, step_idx=None, epoch_idx=None):

@@ -144,7 +144,7 @@ class TextModule(L.LightningModule):
             if tokenizer.unk_token_id is None:
                 raise ValueError("model.word_dropout needs a tokenizer with an <unk> to read in a word's place")
             self.unknown = tokenizer.unk_token_id
-            self.register_buffer("never_dropped", torch.tensor(tokenizer.all_special_ids), persistent=False)
+            self.never_dropped = tokenizer.all_special_ids
         if self.word_vectors is None:
             model = build_model(auto_class, tokenizer, config, pretrained, **decided)
         else:
@@ -208,7 +208,7 @@ class TextModule(L.LightningModule):
             return []
         device = self.trainer.strategy.root_device  # the model itself is moved there later
         if self.ema_decay:
-            return [EMAWeightAveraging(device, decay=self.ema_decay)]
+            return [EMAWeightAveraging(device, use_buffers=False, decay=self.ema_decay)]
         self._averaging = NonMonotoneAveraging(self.averaging_patience, device)
         return [self._averaging]
 

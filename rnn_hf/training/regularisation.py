@@ -4,6 +4,8 @@ Notable: nothing takes a second forward pass. A hook keeps what the last layer g
 model needs no logits, as their mean over the vocabulary is one product with the mean of the words' vectors.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -96,8 +98,10 @@ def leads_of_head(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
     return (_wide(hidden) * toward_target).sum(-1) + head.bias[targets] - head.bias.mean()
 
 
-def drop_words(ids: Tensor, share: float, unknown: int, kept: Tensor) -> Tensor:
+def drop_words(ids: Tensor, share: float, unknown: int, kept: Iterable[int]) -> Tensor:
     """Word dropout (Bowman et al. 2016, section 3.1): each of `ids` becomes `unknown` with probability `share`, drawn
     anew at each place, except the special tokens `kept`."""
     dropped = torch.rand(ids.shape, device=ids.device) < share
-    return ids.masked_fill(dropped & ~torch.isin(ids, kept), unknown)
+    for token in kept:
+        dropped &= ids != token
+    return ids.masked_fill(dropped, unknown)
