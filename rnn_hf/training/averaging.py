@@ -12,8 +12,8 @@ class NonMonotoneAveraging(WeightAveraging):
 
     At the first evaluation that is worse than the best of those more than `patience` before it, averaging begins: from
     that step T on the average is (w_T + ... + w_k) / (k - T + 1), what each later evaluation sees and what the run
-    ends with. Training itself goes on with the plain weights. As in the authors' code the comparison leaves out the
-    `patience` latest evaluations; a non-finite step that was left out counts with the weights that it left as they were.
+    ends with. Training itself goes on with the plain weights. The comparison leaves out the `patience` latest
+    evaluations, as the authors' code does. A non-finite step that is left out counts, with the weights as they are.
 
     Args:
         patience: n of the algorithm.

@@ -1,5 +1,5 @@
-"""`TextModule`: what every task's LightningModule shares: optimiser, schedule, regularisers, averaged weights, and exact
-metrics of an evaluation."""
+"""`TextModule`: what every task's LightningModule shares: optimiser, schedule, regularisers, averaged weights, and the
+exact metrics of an evaluation."""
 
 import math
 from collections.abc import Iterable

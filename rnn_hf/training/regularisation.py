@@ -1,4 +1,4 @@
-"""Against overfitting: what is added to a training loss, and what is done to its words. No reported loss holds any of it.
+"""Against overfitting: what is added to a training loss and done to its words. No reported loss holds any of it.
 
 Notable: nothing takes a second forward pass. A hook keeps what the last layer gave, and label smoothing of a language
 model needs no logits, as their mean over the vocabulary is one product with the mean of the words' vectors.

@@ -1,4 +1,4 @@
-"""What regularisers add to a training loss: by their formulas, whatever the padding, and never to a loss that is logged."""
+"""What regularisers add to a training loss: by their formulas, whatever the padding, and never to a logged loss."""
 
 import lightning as L
 import pytest
@@ -158,7 +158,7 @@ def test_padding_adds_nothing_to_a_penalty(task):
 
 @pytest.mark.parametrize("task", ["one", "several", "tags"])
 def test_accumulated_and_shared_batches_have_the_penalty_of_the_whole(task):
-    """5 rows and 2 rows, which a step accumulates, give the gradient of the 7: what processes share is weighted alike."""
+    """5 rows and 2 rows, which a step accumulates, give the gradient of the 7; processes' shares are weighted alike."""
     whole = padded_texts(task)
     parts = [{name: value[rows] for name, value in whole.items()} for rows in (slice(5), slice(5, 7))]
     arguments = {"learning_rate": 0.0, **ALL}
@@ -250,7 +250,7 @@ def test_zero_changes_no_bit_and_hooks_nothing(task):
     ({"activation_penalty": -1}, "model.activation_penalty must be a number from 0 to 1000; got -1"),
     ({"temporal_activation_penalty": "1"}, "model.temporal_activation_penalty must be a number .*; got '1'"),
     ({"label_smoothing": 1.0}, "model.label_smoothing must be a number from 0 to below 1; got 1.0"),
-    ({"word_dropout": 1.5, "ema_decay": 1}, "model.word_dropout must be .*; model.ema_decay must be a number from 0 to"),
+    ({"word_dropout": 1.5, "ema_decay": 1}, "model.word_dropout must be .*; model.ema_decay must be a number from 0"),
     ({"label_smoothing": 0.1, "config": {"lm_head": "adaptive"}}, "model.label_smoothing needs model.config.lm_head"),
 ])  # fmt: skip
 def test_wrong_values_are_refused(arguments, message):
@@ -261,5 +261,5 @@ def test_wrong_values_are_refused(arguments, message):
 def test_word_dropout_needs_an_unknown_word():
     tokenizer = train_word_tokenizer([" ".join(WORDS)])
     tokenizer.unk_token = None
-    with pytest.raises(ValueError, match="model.word_dropout needs a tokenizer with an <unk>"):
+    with pytest.raises(ValueError, match=r"model.word_dropout needs a tokenizer with an <unk>"):
         LanguageModelingModule(tokenizer, config=dict(CONFIG), word_dropout=0.1)
