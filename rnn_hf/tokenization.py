@@ -186,8 +186,11 @@ def tokenizer_options(spec: str | dict[str, Any]) -> dict[str, Any]:
     if isinstance(spec, str):
         spec = {"kind": spec} if spec in KINDS or not Path(spec).is_dir() else {"pretrained": spec}
     if not isinstance(spec, dict) or ("kind" in spec) == ("pretrained" in spec):
+        keys = [key for key in spec if key not in ("kind", "pretrained")] if isinstance(spec, dict) else []
+        near = "".join(suggestion(key, ["kind", "pretrained"]) for key in keys)
         raise ValueError(
             f"tokenizer must be a kind ({', '.join(KINDS)}) or hold one of the keys kind, pretrained; got {spec!r}"
+            f"{near}"
         )
     options = [key for key in spec if key not in ("kind", "pretrained")]
     if "pretrained" in spec:
@@ -318,7 +321,7 @@ def _check(**options: Any) -> None:
 
 
 def _refuse_unknown(options: Iterable[str], allowed: list[str], what: str) -> None:
-    unknown = [f"{key!r}{suggestion(key, allowed)}" for key in options if key not in allowed]
+    unknown = [f"{key!r}{suggestion(key, ['kind', *allowed])}" for key in options if key not in allowed]
     if unknown:
         choice = f"the options {', '.join(allowed)}" if allowed else "no options"
         raise ValueError(f"{what} takes {choice}; got {', '.join(unknown)}")

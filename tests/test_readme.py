@@ -30,7 +30,8 @@ def workplace(tmp_path_factory):
         model.save_pretrained(folder / "runs" / "quickstart" / name / "model")
         tokenizer.save_pretrained(folder / "runs" / "quickstart" / name / "model")
     rows = "".join(f"{text},{label}\n" for text, label in REVIEWS * 10)
-    (folder / "reviews.csv").write_text("text,label\n" + rows)
+    for name in ("reviews.csv", "new_reviews.csv"):
+        (folder / name).write_text("text,label\n" + rows)
     return folder
 
 

@@ -15,6 +15,7 @@ from transformers import (
 from transformers.utils import logging
 
 from ..models import auto  # noqa: F401  registers the families with the Auto classes
+from ..models.suggestion import suggestion
 from .parser import Parser  # noqa: F401  beside what else a verb needs
 
 # heading of an architecture's name -> (what it is called in messages, the class that opens it, the verb to use)
@@ -30,7 +31,7 @@ def model_folder(name: str) -> str:
 
     Raises:
         FileNotFoundError: a path that does not exist.
-        ValueError: a folder without a model, or a string that is neither a path nor a Hub id.
+        ValueError: a folder without a model, or a string that is neither a path nor a Hub id (owner/name).
     """
     path = Path(name).expanduser()
     if path.exists():
@@ -39,10 +40,11 @@ def model_folder(name: str) -> str:
                 return str(folder)
         raise ValueError(f"{name!r} holds no model: expected config.json in it or in its model/ (did the run finish?)")
     parts = name.split("/")
-    if name.startswith((".", "~", "/")) or len(parts) > 2 or Path(parts[0]).is_dir() or parts[-1] == "":
-        raise FileNotFoundError(f"no such folder: {name!r}")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
-        raise ValueError(f"{name!r} is neither a folder nor a Hub id (name or owner/name)")
+    if name.startswith((".", "~", "/")) or len(parts) != 2 or Path(parts[0]).is_dir() or parts[-1] == "":
+        beside = [folder.as_posix() for folder in path.parent.glob("*") if folder.is_dir()] if name else []
+        raise FileNotFoundError(f"no such folder: {name!r}{suggestion(name, beside)}; a Hub id is owner/name")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(f"{name!r} is neither a folder nor a Hub id (owner/name)")
     return name
 
 
@@ -85,12 +87,12 @@ def open_model(name: str, ending: str):
     folder = model_folder(name)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    found = next((key for key in KINDS if architecture(folder).endswith(key)), None)
+    if found != ending:
+        cure = f"; use `rnn-hf {KINDS[found][2]}`" if found else ""
+        held = KINDS[found][0] if found else f"a {architecture(folder)}"
+        raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]} of rnn-hf{cure}")
     try:
-        found = next((key for key in KINDS if architecture(folder).endswith(key)), None)
-        if found != ending:
-            cure = f"; use `rnn-hf {KINDS[found][2]}`" if found else ""
-            held = KINDS[found][0] if found else f"a {architecture(folder)}"
-            raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]} of rnn-hf{cure}")
         model = KINDS[ending][1].from_pretrained(folder).eval()
         if Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
             raise FileNotFoundError(f"{folder} holds no tokenizer.json: save the model's tokenizer there")
@@ -103,7 +105,7 @@ def open_model(name: str, ending: str):
     except OSError as error:
         if Path(folder).exists():
             raise
-        raise FileNotFoundError(f"{name!r} is neither a folder here nor a model that the Hub gave: {error}") from error
+        raise _not_from_the_hub(folder, error) from error
 
 
 def require_labels(model, name: str, verb: str) -> None:
@@ -113,8 +115,20 @@ def require_labels(model, name: str, verb: str) -> None:
 
 
 def architecture(folder: str) -> str:
-    """The class name in a model folder's `config.json`, for example `RnnForCausalLM`."""
-    return (AutoConfig.from_pretrained(folder).architectures or ["unnamed architecture"])[0]
+    """The class name in a model folder's `config.json`, for example `RnnForCausalLM`.
+
+    Raises FileNotFoundError for a Hub id that the Hub does not give.
+    """
+    try:
+        return (AutoConfig.from_pretrained(folder).architectures or ["unnamed architecture"])[0]
+    except OSError as error:
+        if Path(folder).exists():
+            raise
+        raise _not_from_the_hub(folder, error) from error
+
+
+def _not_from_the_hub(name: str, error: OSError) -> FileNotFoundError:
+    return FileNotFoundError(f"no folder {name!r} is here, and the Hub was not reached or does not give it: {error}")
 
 
 def encode(tokenizer, text: str, what: str = "text") -> list[int]:

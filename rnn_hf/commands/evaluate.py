@@ -9,6 +9,7 @@ scored once; of tags that mark spans precision, recall and F1 of whole spans too
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,22 @@ import torch
 
 from ..data.batches import labelled_batches
 from ..data.lanes import EVAL_STATES, stream_batches
+from ..data.readers import MissingColumn
 from ..data.sentences import tagged_batches
+from ..data.sources import DataSet, find_data_set
 from ..training.classification_metrics import EVALUATIONS
 from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
 from ..training.tagging_metrics import evaluation_of
 from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
+from .trained_run import TrainedRun, readable_column
 
+# what columns are called where nothing else is said
+USUAL_COLUMNS = {
+    "ForCausalLM": {"text_column": "text"},
+    "ForSequenceClassification": {"text_column": "text", "label_column": "label"},
+    "ForTokenClassification": {"text_column": "tokens", "label_column": "tags"},
+}
 WIDEST_MATRIX = 12  # labels; of more, the commonest mistakes are listed
 MISTAKES = 20
 EXAMPLES = """examples:
@@ -36,49 +46,81 @@ def run(argv: list[str]) -> None:
     parser.add_argument("folder", help="run folder, model folder or Hub id")
     parser.add_argument("--data", required=True, help="a file, a folder of splits or a packaged data set")
     parser.add_argument("--split", default="test", choices=("train", "validation", "test"), help="default: test")
-    parser.add_argument("--text-column", "--text_column", help="default: text; for taggers tokens")
-    parser.add_argument("--label-column", "--label_column", help="default: label; for taggers tags")
+    parser.add_argument("--text-column", "--text_column", help="default: that of training, or text; for taggers tokens")
+    parser.add_argument(
+        "--label-column", "--label_column", help="default: that of training, or label; for taggers tags"
+    )
     parser.add_argument("--label-separator", "--label_separator", help="between several labels in a string")
     parser.add_argument(
         "--eval-state",
         "--eval_state",
         choices=EVAL_STATES,
-        default="carried",
-        help="for language models; default: carried",
+        help="for language models; default: that of the model's own figures, or carried",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw confusion matrix and reliability there")
     arguments = parser.parse_args(argv)
-    found = architecture(model_folder(arguments.folder))
+    folder = model_folder(arguments.folder)
+    found = architecture(folder)
     kind = next((kind for kind in KINDS if found.endswith(kind)), "ForCausalLM")
     model, tokenizer = open_model(arguments.folder, kind)
-    columns = {"text_column": arguments.text_column or "text", "split": arguments.split}
-    if kind == "ForSequenceClassification":
+    if kind != "ForCausalLM":
         require_labels(model, arguments.folder, "evaluate")
-        problem = model.config.problem_type or "single_label_classification"
-        columns["label_column"] = arguments.label_column or "label"
-        if problem.startswith("multi"):
-            columns |= {"row_kind": "multi_label", "label_separator": arguments.label_separator}
-        batches = labelled_batches(arguments.data, tokenizer, model.config.label2id, **columns)
-        evaluation = EVALUATIONS[problem]()
-    elif kind == "ForTokenClassification":
-        columns |= {"text_column": arguments.text_column or "tokens", "label_column": arguments.label_column or "tags"}
-        batches = tagged_batches(arguments.data, tokenizer, model.config.label2id, **columns)
-        evaluation = evaluation_of(model.config.label2id)()
-    else:
-        evaluation = LanguageModelingEvaluation()
-        batches = stream_batches(arguments.data, tokenizer, eval_state=arguments.eval_state, **columns)
+    data, trained = find_data_set(arguments.data, required=arguments.split), TrainedRun(folder)
+    eval_state = arguments.eval_state or trained.eval_state or EVAL_STATES[0]
+    try:
+        columns = columns_of(arguments, USUAL_COLUMNS[kind], data, trained)
+        if kind == "ForSequenceClassification":
+            problem = model.config.problem_type or "single_label_classification"
+            if problem.startswith("multi"):
+                columns |= {
+                    "row_kind": "multi_label",
+                    "label_separator": separator_of(arguments, columns, data, trained),
+                }
+            batches = labelled_batches(data, tokenizer, model.config.label2id, **columns)
+            evaluation = EVALUATIONS[problem]()
+        elif kind == "ForTokenClassification":
+            batches = tagged_batches(data, tokenizer, model.config.label2id, **columns)
+            evaluation = evaluation_of(model.config.label2id)()
+        else:
+            batches = stream_batches(data, tokenizer, eval_state=eval_state, **columns)
+            evaluation = LanguageModelingEvaluation()
+    except MissingColumn as error:
+        raise ValueError(f"{error}; --text-column and --label-column name others") from error
+    print(f"{arguments.data}: " + ("all rows" if data.is_file else f"from {data.place}"), file=sys.stderr)
+    if warning := trained.trained_on(data, arguments.split):
+        print(warning, file=sys.stderr)
+    if kind == "ForCausalLM" and arguments.eval_state is None and eval_state != EVAL_STATES[0]:
+        print(f"eval_state {eval_state}, as for the model's own figures; --eval-state says otherwise", file=sys.stderr)
     with torch.inference_mode():
         for batch in batches:
             evaluation.update(model, batch)
     metrics = evaluation.compute()
     if kind == "ForCausalLM":
-        metrics["eval_state"], report = arguments.eval_state, {}
+        metrics["eval_state"], report = eval_state, {}
     else:
         report = evaluation.report(model.config.id2label)
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))
     if arguments.plots is not None:
         draw_report(arguments.plots, report, f"{arguments.data} {arguments.split}")
+
+
+def columns_of(arguments, usual: dict[str, str], data: DataSet, trained: TrainedRun) -> dict[str, str]:
+    """The arguments `split`, `text_column` and so on: as given, or what the model was trained on, or the usual ones."""
+    given = {name: getattr(arguments, name) for name in usual}
+    columns = {
+        name: given[name] or readable_column(data, arguments.split, getattr(trained, name), column)
+        for name, column in usual.items()
+    }
+    return columns | {"split": arguments.split}
+
+
+def separator_of(arguments, columns: dict[str, str], data: DataSet, trained: TrainedRun) -> str | None:
+    """What stands between several labels: as given, or, where they stand in a string, as in training."""
+    if arguments.label_separator is not None:
+        return arguments.label_separator
+    in_a_string = isinstance(data.first_value(arguments.split, columns["label_column"]), str)
+    return trained.label_separator if in_a_string else None
 
 
 def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:

@@ -25,13 +25,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
+from ..data.sources import NoDataSet
 from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
 from ..models.suggestion import suggestion
 from ..processes import launched, launched_rank
 from ..recipes import merged
 from ..tokenization import tokenizer_options
-from ..training.callbacks import BestWeights, EarlyStop, Progress
+from ..training.callbacks import BestWeights, EarlyStop, LogInterval, Progress, epoch_number
 from ..training.checkpoint_files import CheckpointFiles, checkpoints
 from ..training.checkpoints import KEY, Checkpoints, differences
 from ..training.classification import ClassificationModule
@@ -44,7 +45,7 @@ from ..training.pretrained import model_config
 from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
-from .recipe_keys import Options, explain, refuse_unknown_keys
+from .recipe_keys import Options, explain, refuse_unknown_keys, with_kind_of_options
 from .resume import resume_point
 
 CLASSES = {
@@ -55,7 +56,6 @@ CLASSES = {
 
 TRAINER_DEFAULTS = {
     "max_epochs": 10,
-    "log_every_n_steps": 20,
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
     "devices": 1,  # several processes are the launcher's or the user's choice, whatever the machine has
@@ -112,7 +112,8 @@ class FitCLI(LightningCLI):
         quiet_lightning()
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
-        args = [f"--config={yaml.safe_dump(functools.reduce(merged, recipes.values(), {}), sort_keys=False)}"]
+        recipe = with_kind_of_options(functools.reduce(merged, recipes.values(), {}), options)
+        args = [f"--config={yaml.safe_dump(recipe, sort_keys=False)}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
@@ -131,6 +132,13 @@ class FitCLI(LightningCLI):
             raise ValueError(explain(str(error), recipes, options, types)) from error
         except MisconfigurationException as error:
             raise ValueError(f"trainer: {error}") from error
+        except NoDataSet as error:
+            if "recipe.yaml" not in (Path(path).name for path in recipes):
+                raise
+            raise NoDataSet(
+                f"{error}. The recipe of a run names its data relative to the folder that it ran in: go there, or give "
+                "--data.path"
+            ) from error
 
     def add_arguments_to_parser(self, parser):
         parser.add_argument("--task", type=Literal[self.task], default=self.task, help="what is trained")
@@ -241,6 +249,8 @@ class FitCLI(LightningCLI):
                 "averages the weights too: give one"
             )
         own = [self.best]
+        if settings.log_every_n_steps is None:
+            own.append(LogInterval())
         self.early_stop = None
         if self.config.early_stopping_patience and not any(isinstance(callback, EarlyStopping) for callback in given):
             self.early_stop = EarlyStop(self.best, self.config.early_stopping_patience)
@@ -258,7 +268,7 @@ class FitCLI(LightningCLI):
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
-            settings.logger = [MetricsFile(self.output_dir)]
+            settings.logger = [MetricsFile(self.output_dir, lambda: epoch_number(self.trainer))]
             if self.config.logger == "tensorboard":
                 settings.logger.append(TensorBoardLogger(self.output_dir, name="", version="tensorboard"))
             elif self.config.logger == "wandb":

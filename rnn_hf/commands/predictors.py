@@ -1,5 +1,7 @@
 """What a model says of many texts, as columns of rows: a class for each kind of model that `rnn-hf predict` opens."""
 
+import contextlib
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +74,9 @@ class ClassifierPredictor:
         return notes + [f"{self.unknown:,} without a word that the tokenizer knows"] * bool(self.unknown)
 
     def line(self, added: dict[str, Any], text: str, separator: str) -> str:
-        """The answer to one text, for people."""
+        """The answer to one text, for people; a tab alone for an empty text."""
+        if added["score"] is None:
+            return "\t"
         label = separator.join(added["label"]) if self.several else added["label"]
         return f"{label}\t{added['score']:.4f}"
 
@@ -92,8 +96,11 @@ class TaggerPredictor:
         return dict.fromkeys(self.columns, " ")
 
     def text(self, value: Any) -> list[str]:
-        """A cell's words. Raises ValueError saying what it must be."""
-        if isinstance(value, list) and all(isinstance(word, str) for word in value):
+        """A cell's words; csv has a list as JSON writes it. Raises ValueError saying what it must be."""
+        if isinstance(value, str) and value.startswith("["):
+            with contextlib.suppress(json.JSONDecodeError):
+                value = words if _are_words(words := json.loads(value)) else value
+        if _are_words(value):
             return value
         if not isinstance(value, str | None):
             raise ValueError(f"must be a string or a list of words; got {value!r:.60}")
@@ -114,6 +121,10 @@ class TaggerPredictor:
     def line(self, added: dict[str, Any], words: list[str], separator: str) -> str:
         """The answer to one text, for people."""
         return " ".join(f"{word}/{tag}" for word, tag in zip(words, added["tags"], strict=True))
+
+
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
 PREDICTORS = {"ForSequenceClassification": ClassifierPredictor, "ForTokenClassification": TaggerPredictor}

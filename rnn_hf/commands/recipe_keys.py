@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from lightning.pytorch import callbacks, loggers
 
 from ..models.suggestion import suggestion
+from ..recipes import merged
+from ..tokenization import KINDS, kind_options
 
 Options = list[tuple[str, str | None]]  # (name, value) of each option of the command line
 
@@ -37,6 +40,21 @@ def refuse_unknown_keys(recipes: dict[str, dict], options: Options, parser: argp
     problems += _problems([name.removesuffix("+") for name, _ in options], keys, linked, "on the command line")
     if problems:
         raise ValueError("; ".join(problems))
+
+
+def with_kind_of_options(recipe: dict, options: Options) -> dict:
+    """`recipe` without what its tokenizer has and the kind that the command line names takes not.
+
+    `--data.tokenizer.kind byte` changes the kind alone, and a vocab_size of the recipe would be left for the bytes.
+    """
+    tokenizer = recipe.get("data", {}).get("tokenizer")
+    kind = next((value for name, value in reversed(options) if name == "data.tokenizer.kind"), None)
+    if not isinstance(tokenizer, dict) or kind not in KINDS or kind == tokenizer.get("kind"):
+        return recipe
+    kept = {name: value for name, value in tokenizer.items() if name in kind_options(kind)}
+    if dropped := [name for name in tokenizer if name != "kind" and name not in kept]:
+        print(f"data.tokenizer.kind {kind}: without the recipe's {', '.join(dropped)}", file=sys.stderr)
+    return merged(recipe, {"data": {"tokenizer": {"kind": kind, **kept}}})
 
 
 def explain(message: str, recipes: dict[str, dict], options: Options, types: dict[str, Any]) -> str:

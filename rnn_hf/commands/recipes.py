@@ -52,7 +52,7 @@ def run(argv: list[str]) -> None:
         print(f"wrote {copy_recipe(arguments.name, Path(arguments.target).expanduser())}")
     elif action == "validate":
         parser.add_argument("names", nargs="*", metavar="NAME", help="recipes' names, or paths of YAML files")
-        parser.add_argument("--tiny", action="store_true", help="on tiny data of the same shape, not the recipe's own")
+        parser.add_argument("--tiny", action="store_true", help="on tiny made-up data of the same shape")
         arguments = parser.parse_args(rest)
         validate_all(arguments.names or recipe_names(), arguments.tiny)
     else:
@@ -85,10 +85,13 @@ def copy_recipe(name: str, target: Path) -> Path:
 
     Raises:
         FileExistsError: the file is there already.
+        FileNotFoundError: its folder is not there.
     """
     source = find_recipe(name)
     if target.is_dir():
         target = target / source.name
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"no folder {str(target.parent)!r} for {target.name}")
     try:
         with open(target, "x", encoding="utf-8") as file:
             file.write(source.read_text(encoding="utf-8"))
@@ -121,7 +124,8 @@ def validate_all(names: list[str], tiny: bool) -> None:
 def validate(name: str, tiny: bool = False) -> tuple[str, dict[str, Any]]:
     """Builds data and model of a recipe and runs one step of training, validation and test, on the CPU.
 
-    Where the recipe's data set is not here, and with `tiny`, data of the same shape stand in for it.
+    With `tiny`, data of the same shape stand in for the recipe's data set; also where the data set of a recipe that
+    comes with the package is not here. Of one's own file it is an error: the path is wrong.
 
     Returns:
         What the data were, and the metrics of the step.
@@ -135,6 +139,8 @@ def validate(name: str, tiny: bool = False) -> tuple[str, dict[str, Any]]:
         try:
             return recipe.get("data", {}).get("dataset", "no data"), _one_step(path, recipe)
         except (FileNotFoundError, ConnectionError) as error:  # no such file, no Hub
+            if name not in recipe_names():
+                raise type(error)(f"{error}; --tiny validates it on tiny made-up data") from error
             print(f"{name}: on tiny data instead ({' '.join(str(error).split())})", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         from .tiny_data import on_tiny_data

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from ..processes import this_process
 from .encoding import check_known, encode, unknown_id
 from .labels import label_tensor
-from .sources import load_rows
+from .sources import DataSet, load_rows
 
 BATCHES_A_POOL = 50  # sorting by length within pools of this many batches leaves little padding and much of the shuffle
 
@@ -176,7 +176,7 @@ def encode_texts(
 
 
 def labelled_batches(
-    dataset: str,
+    dataset: str | DataSet,
     tokenizer: PreTrainedTokenizerFast,
     label2id: dict[str, int],
     batch_size: int = 64,

@@ -26,25 +26,51 @@ def sentences(file: Path, lines: Iterable[str], columns: Iterable[str]) -> Itera
     Raises ValueError naming file and line for a word that lacks a column and for a sentence that does not end,
     `readers.MissingColumn` for a column that does not exist.
     """
-    columns, is_conllu = list(columns), file.suffix.lower() == ".conllu"
-    places, sentence = None, []
-    for number, fields in _conllu_words(file, lines) if is_conllu else _column_words(file, lines):
-        if fields is None:
-            if sentence:
-                yield [list(column) for column in zip(*sentence, strict=True)]
+    columns, is_conllu = list(columns), _is_conllu(file)
+    places = None
+    for sentence in _word_groups(file, lines):
+        places = places or [_place(file, name, len(sentence[0][1]), is_conllu) for name in columns]
+        for number, fields in sentence:
+            for name, place in zip(columns, places, strict=True):
+                value = fields[place]
+                if not value.strip() or (is_conllu and value == "_" and place != 1):  # as a word, "_" is an underscore
+                    raise ValueError(f"{file} line {number}: the word {fields[is_conllu]!r} has no {name} ({value!r})")
+        yield [[fields[place] for _, fields in sentence] for place in places]
+
+
+def whole_sentences(file: Path, lines: Iterable[str]) -> Iterator[dict[str, list[str]]]:
+    """Every column of each sentence by its name, "tokens" first; values may be missing ("_").
+
+    Raises ValueError as `sentences` does, for values apart.
+    """
+    names = [{"form": "tokens", "upos": "tags"}.get(name, name) for name in CONLLU]
+    for sentence in _word_groups(file, lines):
+        columns = zip(*(fields for _, fields in sentence), strict=True)
+        if not _is_conllu(file):
+            names = ["tokens", *(str(number) for number in range(2, len(sentence[0][1]))), "tags"]
+        named = dict(zip(names, map(list, columns), strict=True))
+        yield {"tokens": named["tokens"]} | named
+
+
+def _is_conllu(file: Path) -> bool:
+    return file.suffix.lower() == ".conllu"
+
+
+def _word_groups(file: Path, lines: Iterable[str]) -> Iterator[list[tuple[int, list[str]]]]:
+    """(line, its columns) of each word of a sentence, for each sentence."""
+    sentence = []
+    for number, fields in _conllu_words(file, lines) if _is_conllu(file) else _column_words(file, lines):
+        if fields is not None:
+            sentence.append((number, fields))
+        elif sentence:
+            yield sentence
             sentence = []
-            continue
-        places = places or [_place(file, name, len(fields), is_conllu) for name in columns]
-        sentence.append([fields[place] for place in places])
-        for name, place, value in zip(columns, places, sentence[-1], strict=True):
-            if not value.strip() or (is_conllu and value == "_" and place != 1):  # as a word, "_" is an underscore
-                raise ValueError(f"{file} line {number}: the word {fields[is_conllu]!r} has no {name} ({value!r})")
         if len(sentence) > LONGEST_SENTENCE:
             raise ValueError(
                 f"{file} line {number}: no blank line in {LONGEST_SENTENCE:,} words; put one after each sentence"
             )
     if sentence:
-        yield [list(column) for column in zip(*sentence, strict=True)]
+        yield sentence
 
 
 def _conllu_words(file: Path, lines: Iterable[str]) -> Iterator[tuple[int, list[str] | None]]:

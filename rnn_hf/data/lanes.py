@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import PreTrainedTokenizerFast
 
 from .encoding import IGNORED, check_known
-from .sources import load_rows
+from .sources import DataSet, load_rows
 from .token_files import stream_of
 from .token_stream import TokenStream
 
@@ -167,7 +167,7 @@ def evaluation_batches(
 
 
 def stream_batches(
-    dataset: str,
+    dataset: str | DataSet,
     tokenizer: PreTrainedTokenizerFast,
     lanes: int = 1,
     sequence_length: int | None = None,

@@ -67,7 +67,10 @@ class MissingColumn(ValueError):
     def __init__(self, column: str, place: str, columns: Iterable[str]):
         self.column, self.columns = column, [str(name) for name in columns]
         names = ", ".join(name[:40] for name in self.columns)
-        super().__init__(f"no column {column!r} in {place}; columns: {names}{suggestion(column, self.columns)}")
+        cure = suggestion(column, self.columns)
+        if len(self.columns) == 1 and (found := next((mark for mark in ";\t|" if mark in names), None)):
+            cure += f": they seem to be separated by {found!r}; .csv is separated by commas, .tsv by tabs"
+        super().__init__(f"no column {column!r} in {place}; columns: {names}{cure}")
 
 
 class MissingLabel(ValueError):
@@ -226,7 +229,7 @@ def json_records(file: Path, wanted: str = "an object") -> Iterator[dict[str, An
                 most = f"{LONGEST_LINE:,} characters"
                 raise ValueError(f"{file} holds one list of more than {most}: write one object a line (.jsonl)")
         else:
-            pieces = ((n, line) for n, line in enumerate(_lines(file, lines)) if line.strip())
+            pieces = ((n, line.rstrip("\n")) for n, line in enumerate(_lines(file, lines)) if line.strip())
         row = 0
         for line, piece in pieces:
             try:
@@ -287,6 +290,12 @@ def _class_names(feature: Any) -> list[str] | None:
 def _read_conll(file: Path, columns: list[str]) -> Iterator[list[list[str]]]:
     with _opened(file, newline=None) as lines:
         yield from conll.sentences(file, _lines(file, lines), columns)
+
+
+def conll_records(file: Path) -> Iterator[dict[str, list[str]]]:
+    """The sentences of a CoNLL file, every column by its name (`conll.whole_sentences`)."""
+    with _opened(file, newline=None) as lines:
+        yield from conll.whole_sentences(file, _lines(file, lines))
 
 
 READERS: dict[str, Callable[[Path, list[str]], Iterator]] = {
@@ -351,6 +360,11 @@ def _label(value: Any) -> str:
         raise MissingLabel("must be a label (a string or an integer); got none")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, list):
+        raise ValueError(
+            f"must be a label (a string or an integer); got {str(value)[:60]}: for lists of labels set "
+            "data.multi_label true (--data.multi_label true)"
+        )
     if not isinstance(value, str | int) or not str(value).strip():
         raise ValueError(f"must be a label (a string or an integer); got {value!r}")
     return str(value).strip()

@@ -17,11 +17,12 @@ from typing import Any
 
 from ..models.config_checks import suggestion
 from . import conll
-from .readers import READERS, TSV, csv_rows, json_records
+from .readers import LONGEST_LINE, READERS, TSV, conll_records, csv_rows, json_records
 
 Row = dict[str, Any]
 STANDARD = "-"  # standard input, a text a line, or standard output
 ROWS_A_READ = 1000  # of a Parquet file
+STANDARD_BYTES = 2**16  # of standard input, at most at once
 
 
 class Input:
@@ -53,17 +54,39 @@ class Input:
 
     def __iter__(self) -> Iterator[Row]:
         if self.file is None:
-            return ({"text": line.rstrip("\n")} for line in sys.stdin)
+            return (row for window in self.windows(1) for row in window)
         if self.format == "txt":
             return ({"text": text} for (text,) in READERS[".txt"](self.file, ["text"]))
         if f".{self.format}" in conll.ENDINGS:
-            return ({"tokens": words} for (words,) in READERS[f".{self.format}"](self.file, ["tokens"]))
+            return conll_records(self.file)
         if self.format == "parquet":
             batches = self._parquet().iter_batches(batch_size=ROWS_A_READ)
             return (row for batch in batches for row in batch.to_pylist())
         if self.format in ("csv", "tsv"):
             return self._delimited()
         return json_records(self.file)
+
+    def windows(self, size: int) -> Iterator[list[Row]]:
+        """The rows in lists of `size`, the last one shorter; of standard input the lines that are there by now."""
+        return windows(self, size) if self.file is not None else self._lines_as_they_come()
+
+    def _lines_as_they_come(self) -> Iterator[list[Row]]:
+        number, rest = 0, b""
+        while chunk := sys.stdin.buffer.read1(STANDARD_BYTES):  # waits for one byte at least, and for no more
+            *lines, rest = (rest + chunk).split(b"\n")
+            if len(rest) > LONGEST_LINE:
+                raise ValueError(f"{self.name} line {number + len(lines) + 1} holds more than {LONGEST_LINE:,} bytes")
+            if lines:
+                yield [self._line(line, place) for place, line in enumerate(lines, number + 1)]
+            number += len(lines)
+        if rest:
+            yield [self._line(rest, number + 1)]
+
+    def _line(self, line: bytes, number: int) -> Row:
+        try:
+            return {"text": line.removesuffix(b"\r").decode()}
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.name} line {number} is not UTF-8: {error}") from error
 
     def _delimited(self) -> Iterator[Row]:
         rows = csv_rows(self.file, **(TSV if self.format == "tsv" else {}))
@@ -95,6 +118,8 @@ def check_output(name: str, source: Input) -> str:
         endings = [f".{known}" for known in WRITERS]
         near = suggestion(file.suffix, endings)
         raise ValueError(f"the output's ending must be one of {', '.join(endings)}; got {name!r}{near}")
+    if ending == "conll" and f".{source.format}" not in conll.ENDINGS:
+        raise ValueError(f"the output {name!r} has a word a line, {source.name} has not: write .jsonl, or give CoNLL")
     if file.exists() and not file.is_file():
         raise ValueError(f"the output {name!r} must be a file")
     if source.file is not None and file.exists() and file.samefile(source.file):
@@ -253,11 +278,25 @@ class ParquetWriter(Writer):
         return schema
 
 
+class ConllWriter(Writer):
+    """A word a line with the columns of the input and the predicted tag, separated by tabs; no probabilities."""
+
+    def write(self, rows: Sequence[Row]) -> None:
+        self._check_columns(rows)
+        tags = [name for name, kind in self.added.items() if kind == "strings"]
+        kept = [name for name in self.columns if name not in self.added]
+        for row in rows:
+            self.count += 1
+            lines = zip(*(row[name] for name in [*kept, *tags]), strict=True)
+            self.out.write("".join("\t".join(line) + "\n" for line in lines) + "\n")
+
+
 WRITERS: dict[str, type[Writer]] = {
     "csv": DelimitedWriter,
     "tsv": TsvWriter,
     "jsonl": JsonlWriter,
     "parquet": ParquetWriter,
+    "conll": ConllWriter,
 }
 
 

@@ -23,7 +23,7 @@ from ..models.config_checks import suggestion
 from .batches import length_sorted, token_places
 from .encoding import IGNORED, check_known, unknown_id
 from .readers import Rows
-from .sources import load_rows
+from .sources import DataSet, load_rows
 from .tag_schemes import find_scheme, iob2
 
 SENTENCES_A_BATCH = 64
@@ -160,7 +160,7 @@ def rows_to_iob2(rows: Rows) -> int:
 
 
 def tagged_batches(
-    dataset: str,
+    dataset: str | DataSet,
     tokenizer: PreTrainedTokenizerFast,
     label2id: Mapping[str, int],
     batch_size: int = 64,

@@ -64,6 +64,10 @@ KNOWN = {
 }
 
 
+class NoDataSet(FileNotFoundError):
+    """A name that is neither a file nor a folder nor known."""
+
+
 @dataclass
 class Source:
     """The splits of a data set as rows.
@@ -148,6 +152,15 @@ class DataSet:
             rows = ([line, *rest] for text, *rest in rows for line in _lines(text))
         return checked_rows(reader.name, rows, names, row_kind, label_separator)
 
+    def first_value(self, split: str, column: str) -> Any:
+        """What the column holds in the split's first row; None where it holds no row.
+
+        Raises MissingColumn for a split without that column, and what reading a row raises.
+        """
+        reader = self.splits["train" if self.is_file else split]
+        _, rows = self._first_present(reader, [column])
+        return next(iter(rows), [None])[0]
+
     def _first_present(self, reader: SplitReader, columns: list[str]) -> tuple[list[str], Iterator[Sequence[Any]]]:
         """The columns by the names that the known set has for them, or by those that were asked for; and their rows."""
         names = [self.known.columns.get(column, column) for column in columns]
@@ -207,7 +220,7 @@ def load_source(
 
 
 def load_rows(
-    dataset: str,
+    dataset: str | DataSet,
     split: str,
     text_column: str = "text",
     label_column: str | None = None,
@@ -217,9 +230,10 @@ def load_rows(
     splits: Mapping[str, str | None] | None = None,
     large_text: bool = False,
 ) -> Rows:
-    """One split of a data set, or all rows of a file. Arguments and errors as in `load_source`."""
+    """One split of a data set, or all rows of a file. Arguments and errors as in `load_source`; `dataset` may also be
+    what `find_data_set` found."""
     _check_split_names([split])
-    found = find_data_set(dataset, path, splits, required=split)
+    found = dataset if isinstance(dataset, DataSet) else find_data_set(dataset, path, splits, required=split)
     reader = found.splits["train" if found.is_file else split]
     if large_text and reader.file and is_large(reader.file):
         return _large_rows(found, split, text_column, "keep")
@@ -422,15 +436,15 @@ def _instead(dataset: str, short: str) -> str:
     )
 
 
-def _not_found(dataset: str) -> FileNotFoundError:
+def _not_found(dataset: str) -> NoDataSet:
     path = Path(dataset).expanduser()
     beside = sorted(p.name for p in path.parent.glob("[!.]*") if p.is_dir() or p.suffix.lower() in READERS)
     root = _stand_in_root()
     held = sorted(p.name for p in root.iterdir() if p.is_dir()) if root else []
     near = suggestion(path.name, [*KNOWN, *PACKAGED, *beside, *held])
     if (known := _known(dataset)[1]).origin:
-        return FileNotFoundError(f"{dataset} is not on the Hub: it is {known.origin}. {_instead(dataset, dataset)}")
-    return FileNotFoundError(
+        return NoDataSet(f"{dataset} is not on the Hub: it is {known.origin}. {_instead(dataset, dataset)}")
+    return NoDataSet(
         f"no data set {dataset!r}{near}: give a file ({', '.join(READERS)}), a folder with train.*, a Hub id "
         f"(owner/name) or one of {_names()}; {path.parent.resolve()} "
         + (f"holds {_listed(beside)}" if path.parent.is_dir() else "does not exist")

@@ -1,5 +1,5 @@
-"""`BestWeights` keeps the weights of the best evaluation, `EarlyStop` ends a run that gets no better, `Progress` prints
-lines fit for a terminal or a file."""
+"""`BestWeights` keeps the weights of the best evaluation, `EarlyStop` ends a run that gets no better, `LogInterval`
+lets short runs report more often, `Progress` prints lines fit for a terminal or a file."""
 
 import math
 import sys
@@ -101,6 +101,16 @@ class EarlyStop(L.Callback):
 
     def load_state_dict(self, state_dict):
         self.waited = state_dict["waited"]
+
+
+class LogInterval(L.Callback):
+    """Sets `log_every_n_steps` by the length of the run: 50 reports at least if it has as many steps, and one each 20.
+
+    The length is that of the whole run: a resumed one reports at the steps at which it would have.
+    """
+
+    def on_train_start(self, trainer, module):
+        trainer.log_every_n_steps = int(min(20, max(1, trainer.estimated_stepping_batches / 50)))  # of inf too
 
 
 class Progress(ProgressBar):

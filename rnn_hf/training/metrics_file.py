@@ -1,6 +1,7 @@
 """`metrics.csv`: what a run logged, a row for each step that reports."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from ..files import whole_file
 class MetricsFile(Logger):
     """Lightning's CSVLogger deletes the file where a run goes on; this one has its rows in every checkpoint.
 
+    Args:
+        epoch: gives the epoch that runs, from 1 on as everywhere that people see it. Lightning counts from 0 while it
+            trains, and from 1 in an evaluation afterwards.
+
     Attributes:
-        rows: all that was logged, each with `epoch` (where Lightning gives it), `step` and metrics.
+        rows: all that was logged, each with `epoch` (where Lightning gives one), `step` and metrics.
     """
 
     name, version = "metrics", ""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, epoch: Callable[[], int]):
         super().__init__()
-        self.file = folder / "metrics.csv"
+        self.file, self.epoch = folder / "metrics.csv", epoch
         self.rows: list[dict[str, float | int]] = []
         self._columns: list[str] = []
         self._written = 0  # rows of `rows` that the file holds
@@ -29,6 +34,8 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         step = len(self.rows) if step is None else step
+        if "epoch" in metrics:
+            metrics = metrics | {"epoch": self.epoch()}
         self.rows.append({"step": step} | {name: _plain(value) for name, value in metrics.items()})
 
     @rank_zero_only

@@ -1,5 +1,6 @@
 """A language model and a classifier trained for seconds by `rnn-hf fit`, shared by the tests of the other verbs."""
 
+import io
 import random
 import sys
 
@@ -61,6 +62,12 @@ def trained(tmp_path_factory):
 def workplace(trained, monkeypatch):
     monkeypatch.chdir(trained)
     return trained
+
+
+@pytest.fixture
+def type_in(monkeypatch):
+    """Puts a text on standard input."""
+    return lambda text: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 @pytest.fixture

@@ -32,3 +32,16 @@ def test_of_many_labels_the_commonest_mistakes_are_listed():
     assert mistakes[0].split() == ["commonest", "mistakes:", "true", "predicted", "rows"]
     assert mistakes[1].split() == ["label", "29", "label", "0", "30"]
     assert len(mistakes) == 1 + MISTAKES
+
+
+def test_rows_that_were_trained_on_are_named(workplace, rnn_hf):
+    code, out, err = rnn_hf("evaluate", "runs/classifier", "--data", "reviews/train.csv", "--json")
+    assert code == 0 and json.loads(out)["rows"] == 300
+    held_out = json.loads((workplace / "runs/classifier/model/metrics.json").read_text())["metrics"]["test/accuracy"]
+    assert err.splitlines()[0] == "reviews/train.csv: all rows"
+    assert "warning: reviews/train.csv is what this model was trained on" in err
+    assert err.endswith(f"runs/classifier/model/metrics.json: test/accuracy {held_out:.4g}\n")
+    assert "trained on" in rnn_hf("evaluate", "runs/classifier", "--data", "reviews", "--split", "train")[2]
+    for data in ("reviews", "reviews/test.csv"):
+        err = rnn_hf("evaluate", "runs/classifier", "--data", data)[2]
+        assert err.startswith(f"{data}: ") and "trained on" not in err

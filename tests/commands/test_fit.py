@@ -71,7 +71,9 @@ def test_texts_scored_each_by_itself_and_steps_of_random_length(workplace, rnn_h
         assert again.pop("eval_state") == state
         assert again["tokens"] == report["data"]["splits"]["test"]["tokens"]
         assert (again == pytest.approx(expected, rel=1e-5)) == (state == "reset")
-    assert "eval_state carried\n" in rnn_hf("evaluate", "runs/reset", "--data", "reviews")[1]
+    code, out, err = rnn_hf("evaluate", "runs/reset", "--data", "reviews")
+    assert "eval_state reset\n" in out and "eval_state reset, as for the model's own figures" in err
+    assert "eval_state carried\n" in rnn_hf("evaluate", "runs/lm", "--data", "reviews")[1]
 
 
 def test_what_was_learnt(workplace):
@@ -237,7 +239,13 @@ WRONG = [
     (["predict", "number", "good film"], "predict is for models that give labels"),
     (["fit", "--config", "lm.yaml", "--output_dir", ""], "output_dir must be a new folder"),
     (["fit", "--config", "lm.yaml", "--model.config.dtype", "flot32"], "(did you mean 'float32'?)"),
-    (["fit", "--config", "classifier.yaml", "--model.pretrained", "absent"], "model.pretrained 'absent' is neither"),
+    (["fit", "--config", "classifier.yaml", "--model.pretrained", "absent"], "no such folder: 'absent'; a Hub"),
+    (["predict", "reveiws", "x"], "no such folder: 'reveiws' (did you mean 'reviews'?); a Hub id is owner/name"),
+    (["predict", "me/nowhere", "x"], "no folder 'me/nowhere' is here, and the Hub was not reached"),
+    (["fit", "--config", "layer.yaml", "--data.tokenizer.knd", "byte"], "'knd' (did you mean 'kind'?)"),
+    (["fit", "--config", "classifier.yaml", "--data.dataset", "lists.jsonl"], "set data.multi_label true"),
+    (["fit", "--config", "runs/lm/model/recipe.yaml", "--data.dataset", "sp"], "relative to the folder that it ran in"),
+    (["fit", "--config", "lm.yaml", "--data.dataset", "semicolons.csv"], "they seem to be separated by ';'"),
     (["fit", "--config", "lm.yaml", "--config", "callback.yaml"], "no class 'EarlyStoping' (did you mean 'EarlyStopp"),
     (["fit", "--config", "lm.yaml", "--config", "argument.yaml"], "no argument 'moniter' (did you mean 'monitor'?)"),
     (["fit", "--config", "lm.yaml", "--config", "monitor.yaml"], "(did you mean 'validation/perplexity'?)"),
@@ -256,6 +264,8 @@ WRONG = [
 def test_bad_input_is_one_line_and_destroys_nothing(workplace, rnn_hf, argv, message):
     (workplace / "empty.txt").write_text("")
     (workplace / "broken.yaml").write_text("task: [")
+    (workplace / "lists.jsonl").write_text('{"text": "a", "label": ["x", "y"]}\n')
+    (workplace / "semicolons.csv").write_text("text;label\na;b\n")
     (workplace / "list.yaml").write_text("- task")
     (workplace / "typo.yaml").write_text("task: classification\ndata: {dataset: reviews, batchsize: 3}\n")
     (workplace / "null.yaml").write_text("task: classification\nmodel: null\n")

@@ -68,6 +68,28 @@ def test_max_steps_counts_steps_beyond_the_epochs_too(workplace, rnn_hf):
     assert metrics_of(workplace / "runs/fewer")["epochs"] == 1
 
 
+def test_a_short_run_reports_and_counts_its_epochs_as_the_screen_does(workplace, rnn_hf):
+    options = ["--max_steps", "30", "--trainer.accumulate_grad_batches", "4", "--output_dir", "runs/few"]
+    code, _, err = rnn_hf("fit", "--config", "lm.yaml", *options)  # 9 steps an epoch
+    assert code == 0, err
+    rows = columns(workplace / "runs/few/metrics.csv")
+    assert [row["step"] for row in rows if row["train/loss"]] == [str(step) for step in range(30)]
+    shown = [line.split()[1] for line in err.splitlines() if line.startswith("epoch ") and "validation/loss" in line]
+    assert shown == ["1", "2", "3", "4"] == [row["epoch"] for row in rows if row["validation/loss"]]
+    assert [row["epoch"] for row in rows if row["train/loss"]] == [str(1 + step // 9) for step in range(30)]
+
+
+def test_another_kind_of_tokenizer_drops_the_options_of_the_recipe_s(workplace, rnn_hf):
+    Path("sized.yaml").write_text("data: {tokenizer: {kind: word, vocab_size: 20, lowercase: true}}\n")
+    for kind, kept in {"byte": {}, "char": {"vocab_size": 20}, "word": {"vocab_size": 20, "lowercase": True}}.items():
+        run = ["--data.tokenizer.kind", kind, "--max_steps", "2", "--output_dir", f"runs/sized_{kind}"]
+        code, _, err = rnn_hf("fit", "--config", "lm.yaml", "--config", "sized.yaml", *run)
+        assert code == 0, err
+        recipe = yaml.safe_load((workplace / f"runs/sized_{kind}/model/recipe.yaml").read_text())
+        assert recipe["data"]["tokenizer"] == {"kind": kind, **kept}
+        assert (f"data.tokenizer.kind {kind}: without the recipe's" in err) == (kind != "word")
+
+
 OVERFIT = ["--model.learning_rate", "0.05", "--model.schedule", "constant", "--model.config.hidden_size", "64"]
 
 

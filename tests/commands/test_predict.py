@@ -54,8 +54,8 @@ def test_rows_keep_order_and_columns_and_get_the_model_s_answers(rows, rnn_hf, t
     code, printed, err = rnn_hf("predict", "runs/classifier", "--input", rows, "--output", out)
     assert (code, printed) == (0, ""), err
     assert err.splitlines()[-1] == (
-        f"18 rows -> {out}; 3 of them empty, without a label; 3 without a word that the tokenizer knows; "
-        "label is in the input, the prediction is predicted_label"
+        f"18 rows of {rows}, column text -> {out}; 3 of them empty, without a label; 3 without a word that the "
+        "tokenizer knows; label is in the input, the prediction is predicted_label"
     )
     got = read(out)
     added = ["predicted_label", "score", "probability_negative", "probability_positive"]
@@ -82,15 +82,65 @@ def test_accuracy_of_the_predictions_is_that_of_evaluate(workplace, rnn_hf, tmp_
     assert sum(row["label"] == row["predicted_label"] for row in got) / len(got) == metrics["accuracy"]
 
 
-def test_lines_on_standard_input_become_json_lines(workplace, rnn_hf, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("a great film\n\ndull and slow\n"))
+def test_lines_on_standard_input_become_json_lines(workplace, rnn_hf, type_in):
+    type_in("a great film\n\ndull and slow\n")
     code, out, err = rnn_hf("predict", "runs/classifier", "--input", "-")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [(row["text"], row["label"]) for row in rows] == [
         ("a great film", "positive"), ("", None), ("dull and slow", "negative")
     ]  # fmt: skip
-    assert err == "3 rows -> standard output; 1 of them empty, without a label\n"
+    assert err == "3 rows of standard input, column text -> standard output; 1 of them empty, without a label\n"
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["--input", "-"]])
+def test_a_line_is_answered_before_the_next_one_comes(workplace, arguments):
+    command = [sys.executable, "-m", "rnn_hf.cli", "predict", "runs/classifier", *arguments]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line, label in {"a great film": "positive", "zebra": "", "dull and slow": "negative"}.items():
+        run.stdin.write(f"{line}\n")
+        run.stdin.flush()
+        assert label in run.stdout.readline()
+    assert run.communicate(timeout=60)[0] == "" and run.returncode == 0
+
+
+def test_an_odd_line_on_standard_input_costs_no_answer(workplace, rnn_hf, type_in):
+    type_in("a great film\n\r\nzebra quagga\ndull and slow")
+    code, out, err = rnn_hf("predict", "runs/classifier", "-")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert code == 0 and [len(line) for line in lines] == [2] * 4
+    assert (lines[0][0], lines[1], lines[3][0]) == ("positive", ["", ""], "negative")
+    assert err == "4 texts; 1 of them empty, without a label; 1 without a word that the tokenizer knows\n"
+    type_in("")
+    assert "standard input holds no text" in rnn_hf("predict", "runs/classifier", "-")[2]
+
+
+def test_an_output_that_is_there_is_kept_unless_asked(workplace, rnn_hf, rows, tmp_path):
+    (tmp_path / "out.csv").write_text("mine")
+    command = ["predict", "runs/classifier", "--input", rows, "--output", tmp_path / "out.csv"]
+    code, _, err = rnn_hf(*command)
+    assert code == 2 and "is there already: give another name, or --overwrite" in err
+    assert (tmp_path / "out.csv").read_text() == "mine"
+    assert rnn_hf(*command, "--overwrite")[0] == 0 and len(read(tmp_path / "out.csv")) == 18
+
+
+def test_the_columns_trained_on_are_read(workplace, rnn_hf, tmp_path):
+    for split in ("train", "test"):
+        text = Path(f"reviews/{split}.csv").read_text().replace("text,label", "review,stars", 1)
+        (tmp_path / f"{split}.csv").write_text(text)
+    run = tmp_path / "run"
+    code, _, err = rnn_hf(
+        "fit", "--config", "classifier.yaml", "--data.dataset", tmp_path, "--data.text_column", "review",
+        "--data.label_column", "stars", "--max_steps", "3", "--output_dir", run,
+    )  # fmt: skip
+    assert code == 0, err
+    code, out, err = rnn_hf("evaluate", run, "--data", tmp_path / "test.csv", "--json")
+    assert code == 0 and json.loads(out)["rows"] == 61, err
+    code, out, err = rnn_hf("predict", run, "--input", tmp_path / "test.csv")
+    assert code == 0 and "column review -> standard output" in err, err
+    assert rnn_hf("evaluate", run, "--data", "reviews")[0] == 0, "the usual names are read too"
+    code, _, err = rnn_hf("evaluate", "runs/classifier", "--data", tmp_path / "test.csv")
+    assert code == 2 and "no column 'text'" in err and "--text-column and --label-column name others" in err
 
 
 def test_several_labels(workplace, rnn_hf, tmp_path):
@@ -102,13 +152,13 @@ def test_several_labels(workplace, rnn_hf, tmp_path):
         "--output_dir", tmp_path / "run", "--trainer.max_epochs", "8",
     )  # fmt: skip
     assert code == 0, err
-    arguments = ("evaluate", tmp_path / "run", "--data", tmp_path / "topics.csv", "--label-separator", "|")
+    arguments = ("evaluate", tmp_path / "run", "--data", tmp_path / "topics.csv")  # the separator is known
     metrics = json.loads(rnn_hf(*arguments, "--json")[1])
     assert metrics["subset_accuracy"] > 0.9
     code, out, err = rnn_hf("predict", tmp_path / "run", "good the x1", "good dull x1", "film the")
-    assert [line.split("\t")[0] for line in out.splitlines()] == ["praise", "blame;praise", ""], err
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["praise", "blame|praise", ""], err
     (tmp_path / "in.jsonl").write_text('{"text": "good dull x1"}\n{"text": "film the"}\n{"text": ""}\n')
-    for ending, wanted in {"jsonl": [["blame", "praise"], [], None], "csv": ["blame;praise", None, None]}.items():
+    for ending, wanted in {"jsonl": [["blame", "praise"], [], None], "csv": ["blame|praise", None, None]}.items():
         assert rnn_hf("predict", tmp_path / "run", "--input", tmp_path / "in.jsonl", "--output",
                       tmp_path / f"out.{ending}")[0] == 0  # fmt: skip
         got = read(tmp_path / f"out.{ending}")
@@ -133,7 +183,8 @@ def test_a_tagger_s_folder(workplace, rnn_hf, tmp_path):
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"tokens": words, "n": 1}) + "\n" for words in sentences))
     code, out, err = rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "in.jsonl")
     assert code == 0, err
-    assert err.splitlines()[-1] == "5 rows -> standard output; 1 of them without words, and so without tags"
+    said = f"5 rows of {tmp_path}/in.jsonl, column tokens -> standard output"
+    assert err.splitlines()[-1] == f"{said}; 1 of them without words, and so without tags"
     rows = [json.loads(line) for line in out.splitlines()]
     assert [list(row) for row in rows] == [["tokens", "n", "tags", "scores"]] * 5
     assert [len(row["tags"]) for row in rows] == [len(row["scores"]) for row in rows] == [2, 0, 3, 1, 4]
@@ -143,6 +194,10 @@ def test_a_tagger_s_folder(workplace, rnn_hf, tmp_path):
     assert rows[2]["scores"] == pytest.approx(logits.softmax(-1).max(-1).values.tolist(), abs=1e-5)
     rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
     assert read(tmp_path / "out.csv")[2]["tags"] == " ".join(rows[2]["tags"])
+    again = rnn_hf("predict", tmp_path / "tagger", "--input", tmp_path / "out.csv")[1]
+    assert [row["predicted_tags"] for row in csv.DictReader(io.StringIO(again))][:4] == [
+        " ".join(row["tags"]) for row in rows[:4]
+    ], "a list of words in csv is no text"
     words = rnn_hf("predict", tmp_path / "tagger", "i saw it")[1].split()
     assert words == [f"{word}/{tag}" for word, tag in zip(sentences[2], rows[2]["tags"], strict=True)]
 
@@ -150,7 +205,7 @@ def test_a_tagger_s_folder(workplace, rnn_hf, tmp_path):
 WRONG = [
     (
         ["--input", "in.jsonl", "--text-column", "txt"],
-        "in.jsonl row 1 has no column 'txt'; columns: text, n (did you mean",
+        "no column 'txt' in in.jsonl row 1; columns: text, n (did you mean 'text'?); --text-column names another",
     ),
     (["--input", "in.jsonl"], "in.jsonl row 6, column 'text' must be a string; got 7"),
     (["--input", "late.jsonl"], "late.jsonl row 6 has a column 'score', which the first rows lack and prediction adds"),
@@ -199,7 +254,7 @@ def test_memory_does_not_grow_with_the_file(workplace, tmp_path):
     for number in (20_000, 60_000):
         (tmp_path / "in.csv").write_text("text,more\n" + f"a great film,{'x' * 1000}\n" * number)
         command = [sys.executable, "-c", code, "predict", "runs/classifier", "--input", str(tmp_path / "in.csv")]
-        command += ["--output", str(tmp_path / "out.parquet")]
+        command += ["--output", str(tmp_path / "out.parquet"), "--overwrite"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
         assert pq.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == number

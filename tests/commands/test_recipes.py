@@ -56,7 +56,9 @@ def test_cp_copies_and_overwrites_nothing(rnn_hf, tmp_path, monkeypatch):
     assert code == 2
     assert "mine.yaml is there already" in err
     assert Path("mine.yaml").read_text() == "mine"
-    assert rnn_hf("recipes", "cp", "quickstart/sentiment", "nowhere/mine.yaml")[0] == 2
+    assert rnn_hf("recipes", "cp", "quickstart/sentiment", "nowhere/mine.yaml")[2].endswith(
+        "no folder 'nowhere' for mine.yaml\n"
+    )
 
 
 @pytest.mark.parametrize(("argv", "message"), [
@@ -139,17 +141,20 @@ def test_validate_uses_the_recipe_s_own_data_where_they_are(workplace, rnn_hf):
     Path("elsewhere.yaml").write_text(Path("lm.yaml").read_text().replace("reviews", "absent/data"))
     Path("wrong.yaml").write_text(Path("lm.yaml").read_text().replace("hidden_size", "hiden_size"))
     try:
-        code, out, err = rnn_hf("recipes", "validate", "lm.yaml", "elsewhere.yaml", "wrong.yaml")
+        code, out, err = rnn_hf(
+            "recipes", "validate", "lm.yaml", "custom/classification", "elsewhere.yaml", "wrong.yaml"
+        )
     finally:
         Path("elsewhere.yaml").unlink()
         Path("wrong.yaml").unlink()
-    own, tiny, failed = out.splitlines()
+    own, tiny, absent, failed = out.splitlines()
     assert own.startswith("ok      lm.yaml | reviews | ")
-    assert tiny.startswith("ok      elsewhere.yaml | tiny data | ")
-    assert "elsewhere.yaml: on tiny data instead (" in err and "absent/data" in err
+    assert tiny.startswith("ok      custom/classification | tiny data | ")
+    assert "custom/classification: on tiny data instead (" in err and "my_data.csv" in err
+    assert absent.startswith("FAILED  elsewhere.yaml: ") and "absent/data" in absent and "--tiny" in absent
     assert failed.startswith("FAILED  wrong.yaml: ") and "(did you mean 'hidden_size'?)" in failed
     assert code == 2
-    assert "1 of 3 recipes failed: wrong.yaml" in err
+    assert "2 of 4 recipes failed: elsewhere.yaml, wrong.yaml" in err
 
 
 def test_layers_merge_at_any_depth():

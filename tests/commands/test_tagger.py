@@ -90,6 +90,26 @@ def test_predict_tags_words(workplace, rnn_hf, tmp_path):
     assert all(0 < score <= 1 for score in row["scores"])
 
 
+def test_conll_keeps_its_columns(workplace, rnn_hf, tmp_path):
+    command = ["predict", "runs/tagger", "--input", "entities/test.conll", "--output"]
+    code, _, err = rnn_hf(*command, tmp_path / "out.conll")
+    assert code == 0, err
+    assert rnn_hf(*command, tmp_path / "out.jsonl")[0] == 0
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [list(row) for row in rows] == [["tokens", "tags", "predicted_tags", "scores"]] * 40
+    sentences = [sentence.splitlines() for sentence in (tmp_path / "out.conll").read_text().split("\n\n")[:-1]]
+    columns = ("tokens", "tags", "predicted_tags")
+    assert [[line.split("\t") for line in sentence] for sentence in sentences] == [
+        [list(word) for word in zip(*(row[name] for name in columns), strict=True)] for row in rows
+    ]
+    code, out, err = rnn_hf(
+        "evaluate", "runs/tagger", "--data", tmp_path / "out.conll", "--label-column", "2", "--json"
+    )
+    assert code == 0 and json.loads(out)["f1"] > 0.9, err
+    code, _, err = rnn_hf("predict", "runs/tagger", "--input", tmp_path / "out.jsonl", "--output", tmp_path / "b.conll")
+    assert code == 2 and "has a word a line" in err and "write .jsonl, or give CoNLL" in err
+
+
 def test_the_pipeline_finds_whole_entities(workplace):
     model = AutoModelForTokenClassification.from_pretrained("runs/tagger/model")
     tokenizer = AutoTokenizer.from_pretrained("runs/tagger/model")

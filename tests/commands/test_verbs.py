@@ -25,7 +25,7 @@ def test_generate_is_seeded(workplace, rnn_hf):
     assert first == second != other
 
 
-def test_predict_prints_label_and_probability(workplace, rnn_hf, monkeypatch):
+def test_predict_prints_label_and_probability(workplace, rnn_hf, type_in):
     texts = ["a great film", "the plot is dull and slow and boring"]
     code, out, _ = rnn_hf("predict", "runs/classifier", *texts)
     assert code == 0
@@ -38,9 +38,7 @@ def test_predict_prints_label_and_probability(workplace, rnn_hf, monkeypatch):
         assert float(probability) == pytest.approx(float(expected.max()), abs=1e-4)
     assert [line.split("\t")[0] for line in out.splitlines()] == ["positive", "negative"]
 
-    import io
-
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(texts)))
+    type_in("\n".join(texts))
     assert rnn_hf("predict", "runs/classifier", "-")[1] == out
 
 

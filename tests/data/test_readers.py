@@ -87,6 +87,7 @@ def test_tsv_reads_quotes_as_characters(tmp_path):
             '[{"text": "x", "label": 1},\n 7]',
             "FILE row 2 must be an object with the keys text, label; got '7'",
         ),
+        ("a.jsonl", '{"text": "x", "label": 1}\n{"text": "y",\n{}\n', "FILE line 2 column 14 is not JSON"),
         ("a.json", '[{"text": "x",\n "label" 1}]', "FILE line 2 column 10 is not JSON: Expecting ':' delimiter"),
         ("a.parquet", "text,label\nx,1\n", "FILE is not a whole Parquet file"),
         (

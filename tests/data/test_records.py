@@ -69,7 +69,11 @@ def test_parquet_of_datasets_is_still_read_by_datasets(tmp_path):
 
 def test_conll_files_are_sentences_of_words(tmp_path):
     (tmp_path / "a.conll").write_text("Ada B-PER\nsmiled O\n\nYes O\n")
-    assert list(Input(str(tmp_path / "a.conll"))) == [{"tokens": ["Ada", "smiled"]}, {"tokens": ["Yes"]}]
+    rows = list(Input(str(tmp_path / "a.conll")))
+    assert rows == [{"tokens": ["Ada", "smiled"], "tags": ["B-PER", "O"]}, {"tokens": ["Yes"], "tags": ["O"]}]
+    (tmp_path / "a.conllu").write_text("# a\n1\tYes\tyes\t_\tUH\t_\t0\troot\t_\t_\n")
+    (row,) = Input(str(tmp_path / "a.conllu"))
+    assert list(row)[:5] == ["tokens", "id", "lemma", "tags", "xpos"] and row["tags"] == ["_"]
 
 
 def test_csv_holds_lists_as_strings_and_nothing_for_none(table, tmp_path):
