@@ -1,4 +1,7 @@
-"""Averages of the weights, which are evaluated and exported in the place of the last ones."""
+"""Averages of the weights, which are evaluated and exported in the place of the last ones.
+
+Notable: Lightning copies the module before `trainer.precision` converts it, so an average is kept in float32.
+"""
 
 import sys
 
