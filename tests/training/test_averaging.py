@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from rnn_hf import LanguageModelingModule, train_word_tokenizer
+from rnn_hf.cli import main
 from rnn_hf.training.averaging import NonMonotoneAveraging
 from rnn_hf.training.callbacks import BestWeights
 from rnn_hf.training.checkpoint_files import CheckpointFiles, newest_checkpoint
@@ -157,7 +158,7 @@ def test_wrong_values_are_refused(arguments, message):
         module(**arguments)
 
 
-# Whole runs, in processes of their own.
+# Whole runs, the longer ones in processes of their own.
 
 SIGNALS = [{"class_path": f"tests.reliability.interruptions.{name}"} for name in ("Trace", "SignalAt")]
 RECIPE = {
@@ -183,6 +184,14 @@ def workplace(tmp_path_factory):
         recipe = {**RECIPE, "model": {**RECIPE["model"], **average}}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe))
     return folder
+
+
+@pytest.mark.parametrize("name", list(AVERAGES))
+def test_a_second_average_by_callback_is_refused(workplace, name, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    options = ["--output_dir", "refused", "--trainer.callbacks", "EMAWeightAveraging"]
+    assert main(["fit", "--config", f"{name}.yaml", *options]) == 2
+    assert "trainer.callbacks has EMAWeightAveraging, and model.ema_decay or" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", list(AVERAGES))

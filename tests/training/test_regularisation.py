@@ -1,5 +1,7 @@
 """What regularisers add to a training loss: by their formulas, whatever the padding, and never to a logged loss."""
 
+import math
+
 import lightning as L
 import pytest
 import torch
@@ -64,7 +66,7 @@ class Steps(L.Callback):
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         self.losses.append(outputs["loss"])
         self.reported.append(trainer.callback_metrics["train/loss"])
-        if trainer.global_step > len(self.gradients):
+        if trainer.global_step > len(self.gradients) and not module.guard.skipped:
             self.gradients.append([p.grad.clone() for p in module.model.parameters()])
 
 
@@ -197,6 +199,18 @@ def test_a_step_without_a_target_is_none():
     batch["shift_labels"][:] = -100
     steps = steps_of(module("lm", **ALL), [batch])
     assert all(not gradient.any() for gradient in steps.gradients[0])
+
+
+def test_the_guard_leaves_out_a_penalty_that_is_not_finite():
+    """The loss that is reported stays what it is."""
+    part = module("lm", learning_rate=0.1, activation_penalty=1.0, skip_nonfinite=1)
+    part.activation_penalty = math.inf
+    before = [weight.double() for weight in part.model.state_dict().values()]
+    steps = steps_of(part, stream(5))
+    assert part.guard.skipped == 1
+    assert math.isinf(steps.losses[0])
+    assert steps.reported[0].isfinite()
+    assert all(map(torch.equal, part.model.state_dict().values(), before))
 
 
 def test_dropped_words():
