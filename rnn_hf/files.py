@@ -37,13 +37,13 @@ def whole_file(path: str | Path, mode: str = "w", newline: str | None = None) ->
         raise
     finally:
         partial.unlink(missing_ok=True)
-    flush_folder(path.parent)
+    flush_to_disk(path.parent)
 
 
-def flush_folder(folder: Path) -> None:
-    """Writes a folder's names to the disk: until then a power cut may undo a rename."""
+def flush_to_disk(path: Path) -> None:
+    """What the file holds, or the names that a folder holds: until then a power cut may undo writing or renaming."""
     if os.name == "posix":  # elsewhere no folder can be opened
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -46,7 +46,7 @@ from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 from .recipe_keys import Options, explain, refuse_unknown_keys, with_kind_of_options
-from .resume import resume_point
+from .resume import claim, release, resume_point
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
@@ -248,6 +248,11 @@ class FitCLI(LightningCLI):
                 f"trainer.callbacks has {type(averages[0]).__name__}, and model.ema_decay or model.averaging_patience "
                 "averages the weights too: give one"
             )
+        if self.checkpoint is not None and any(isinstance(callback, StochasticWeightAveraging) for callback in given):
+            raise ValueError(
+                "trainer.callbacks: a run with StochasticWeightAveraging cannot be resumed exactly; with "
+                "EMAWeightAveraging it can"
+            )
         own = [self.best]
         if settings.log_every_n_steps is None:
             own.append(LogInterval())
@@ -314,6 +319,8 @@ class FitCLI(LightningCLI):
         except Interrupted as error:
             print(f"interrupted by {error.signal.name}{self._how_to_go_on()}", file=sys.stderr, flush=True)
             raise
+        finally:
+            release()
 
     def _how_to_go_on(self) -> str:
         if self.checkpoints is None or not checkpoints(self.checkpoints.folder):
@@ -322,6 +329,8 @@ class FitCLI(LightningCLI):
 
     def _fit(self) -> None:
         began = time.monotonic()
+        if not self.trainer.fast_dev_run:
+            claim(self.output_dir)
         if self.checkpoints is not None:
             found_now = {"data": self.datamodule.source.md5s(), "processes": self.trainer.world_size}
             self.identity |= found_now
@@ -342,7 +351,7 @@ class FitCLI(LightningCLI):
             return
         if self.early_stop and self.early_stop.stopped:
             print(f"stopped early: {self.early_stop.reason}", file=sys.stderr, flush=True)
-        steps, epochs = self.trainer.global_step, self.trainer.current_epoch
+        steps, epochs = self.trainer.global_step, epoch_number(self.trainer)
         if self.best.evaluated_step != steps:  # trainer.max_steps may end a run within an epoch
             self.trainer.validate(self.model, self.datamodule, verbose=False)
         self.best.restore(self.model)
@@ -372,11 +381,12 @@ class FitCLI(LightningCLI):
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             draw_run(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
+            for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
+                draw_report(self.output_dir, drawn, f"{self.name}, {split}")
+            # last: a run with a model folder is finished
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
-            for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
-                draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             print(f"wrote {folder}")
 
     def train(self) -> None:

@@ -88,7 +88,7 @@ def speed_options() -> dict[str, list[str]]:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
         return {"language_model": ["--trainer.precision=bf16-mixed"], "classifier": ["--trainer.precision=bf16-mixed"]}
-    return {"language_model": ["--trainer.limit_train_batches=1200"], "classifier": []}
+    return {"language_model": ["--trainer.limit_train_batches=1800"], "classifier": []}
 
 
 def title(text: str) -> None:

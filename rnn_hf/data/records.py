@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..files import whole_file
 from ..models.config_checks import suggestion
 from . import conll
 from .readers import LONGEST_LINE, READERS, TSV, conll_records, csv_rows, json_records
@@ -144,17 +145,12 @@ def open_output(name: str, source: Input, added: Mapping[str, str], join: Mappin
         yield make(sys.stdout, source, added, join)
         sys.stdout.flush()
         return
-    file = Path(name).expanduser()
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")  # a rename is atomic within one file system only
-    try:
-        with open(partial, "wb") if make is ParquetWriter else open(partial, "w", encoding="utf-8", newline="") as out:
-            with closing(make(out, source, added, join)) as writer:
-                yield writer
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    mode, newline = ("wb", None) if make is ParquetWriter else ("w", "")
+    with (
+        whole_file(Path(name).expanduser(), mode, newline) as out,
+        closing(make(out, source, added, join)) as writer,
+    ):
+        yield writer
 
 
 class Writer:

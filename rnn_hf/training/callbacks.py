@@ -10,8 +10,11 @@ from lightning.pytorch.callbacks import ProgressBar
 
 
 def epoch_number(trainer) -> int:
-    """The 1-based epoch that runs, or after the run the last one."""
-    return trainer.current_epoch + (trainer.state.fn == "fit")
+    """The 1-based epoch that runs, or after the run the last one that began.
+
+    Lightning's own number depends on whether a run that `max_steps` ended has been resumed.
+    """
+    return trainer.fit_loop.epoch_progress.current.ready
 
 
 class BestWeights(L.Callback):
@@ -72,6 +75,7 @@ class EarlyStop(L.Callback):
 
     def __init__(self, best: BestWeights, patience: int):
         self.best, self.patience, self.waited = best, patience, 0
+        self.asked = False  # for the end; `min_epochs` may put it off
         self.name = None  # of the metric
 
     @property
@@ -94,13 +98,17 @@ class EarlyStop(L.Callback):
         elif module.patience_counts:
             self.waited += 1
         if self.stopped:
+            trainer.should_stop = self.asked = True
+
+    def on_train_start(self, trainer, module):
+        if self.asked:  # before the checkpoint that this run goes on from
             trainer.should_stop = True
 
     def state_dict(self):
-        return {"waited": self.waited}
+        return {"waited": self.waited, "asked": self.asked}
 
     def load_state_dict(self, state_dict):
-        self.waited = state_dict["waited"]
+        self.waited, self.asked = state_dict["waited"], state_dict["asked"]
 
 
 class LogInterval(L.Callback):

@@ -68,7 +68,7 @@ def why_invalid(path: Path) -> str | None:
         raise FileNotFoundError(f"no checkpoint {str(path)!r}")
     try:
         expected = _mark(path).read_text(encoding="utf-8").split()[0]
-    except (FileNotFoundError, IndexError, UnicodeDecodeError):
+    except (OSError, IndexError, UnicodeDecodeError):
         return f"is incomplete: {_mark(path).name}, the checksum beside it, is missing or empty"
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -77,8 +77,13 @@ def why_invalid(path: Path) -> str | None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoint files of a folder, complete or not, the one of the last step first."""
-    found = [path for path in folder.glob("step-*.ckpt") if PATTERN.fullmatch(path.name)]
+    found = [path for path in folder.glob("step-*.ckpt") if PATTERN.fullmatch(path.name) and path.is_file()]
     return sorted(found, key=lambda path: int(PATTERN.fullmatch(path.name)[1]), reverse=True)
+
+
+def is_marked(path: Path) -> bool:
+    """Whether a checkpoint has its checksum beside it; without one its writing was interrupted."""
+    return _mark(path).is_file()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -66,7 +66,7 @@ class Checkpoints(Checkpoint):
             return
         every = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
         due = every or time.monotonic() - self._saved_at > SECONDS
-        due = due or loop._num_ready_batches_reached() or validation_follows(trainer)
+        due = due or loop._is_training_done or validation_follows(trainer)  # the former of the epoch or of max_steps
         received = self.signals.received
         asked = highest(STOP + received if received else SAVE if due else NOTHING, module.device)
         if asked:
@@ -77,11 +77,12 @@ class Checkpoints(Checkpoint):
     def save(self, trainer) -> None:
         """Writes a checkpoint, then deletes those before it. Every process must call it."""
         path = self.folder / NAME.format(trainer.global_step)
-        trainer.save_checkpoint(path, weights_only=False)
-        if trainer.is_global_zero:
-            for other in checkpoints(self.folder):
-                if other != path:
-                    trainer.strategy.remove_checkpoint(other)
+        with self.signals.held():
+            trainer.save_checkpoint(path, weights_only=False)
+            if trainer.is_global_zero:
+                for other in checkpoints(self.folder):
+                    if other != path:
+                        trainer.strategy.remove_checkpoint(other)
         self._saved_at = time.monotonic()
 
     def on_validation_start(self, trainer, module):
@@ -136,8 +137,7 @@ def metrics_so_far(trainer) -> list[dict[str, float | int]]:
 
 def validation_follows(trainer) -> bool:
     """Whether the loop validates after the step that has just been done."""
-    fit_loop = trainer.fit_loop
-    return bool(trainer.num_val_batches) and fit_loop.epoch_loop._should_check_val_fx(fit_loop._data_fetcher)
+    return trainer.fit_loop.epoch_loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
 
 
 def normalise(loops: dict[str, Any], pending: bool, steps_logged: bool) -> None:

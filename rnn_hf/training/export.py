@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import __version__
+from ..files import flush_to_disk
 
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
@@ -56,11 +58,18 @@ def write_model_folder(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        model.save_pretrained(partial)
+        try:
+            model.save_pretrained(partial)
+        except SafetensorError as error:  # what safetensors makes of an OSError, such as a full disk
+            raise OSError(f"{partial} cannot be written: {error}") from error
         tokenizer.save_pretrained(partial)
         text = readable_json({**metrics, "units": UNITS, "versions": versions()})
         (partial / "metrics.json").write_text(text, encoding="utf-8")
         (partial / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        for file in partial.iterdir():
+            flush_to_disk(file)
+        flush_to_disk(partial)
         partial.rename(folder)
+        flush_to_disk(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

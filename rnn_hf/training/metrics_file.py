@@ -22,7 +22,7 @@ class MetricsFile(Logger):
         rows: all that was logged, each with `epoch` (where Lightning gives one), `step` and metrics.
     """
 
-    name, version = "metrics", ""
+    name = version = ""  # of no folder: Lightning's own callbacks write to the run folder's checkpoints/ too
 
     def __init__(self, folder: Path, epoch: Callable[[], int]):
         super().__init__()

@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 HANDLED = (signal.SIGTERM, signal.SIGINT)
@@ -19,7 +21,7 @@ class Interrupted(SystemExit):
 class Signals:
     """While its block runs, SIGTERM and SIGINT raise `Interrupted`; where steps are being trained they are only noted.
 
-    A second signal does not wait for the step to end.
+    A second signal does not wait for the step to end, only for a checkpoint that is being written.
 
     Attributes:
         can_wait: whether someone looks at `received` soon.
@@ -27,7 +29,7 @@ class Signals:
     """
 
     def __init__(self):
-        self.can_wait, self.received = False, None
+        self.can_wait, self.received, self._held = False, None, False
 
     def __enter__(self) -> "Signals":
         self._process = os.getpid()
@@ -46,9 +48,18 @@ class Signals:
         if os.getpid() != self._process:  # a worker of the loader, which has nothing to save
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        if not self.can_wait or self.received is not None:
+        if not self._held and (not self.can_wait or self.received is not None):
             raise Interrupted(number)
         self.received = number
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No signal interrupts the block; one that comes meanwhile is noted."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
 
     def __exit__(self, *error: Any) -> None:
         for number, handler in self._before.items():

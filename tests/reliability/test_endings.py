@@ -157,6 +157,38 @@ def test_a_checkpoint_of_another_configuration_is_refused(workplace, option, dif
     assert difference in process.said.splitlines()[-1]
 
 
+def test_a_first_checkpoint_that_was_interrupted_is_no_obstacle(workplace, undisturbed):
+    """kill -9 between the first checkpoint and its checksum: there is nothing to go on from, so the run begins anew."""
+    before = unfinished(workplace, "first")
+    before.with_name(f"{before.name}.sha256").unlink()
+    assert fit(workplace, *LANGUAGE_MODEL, "--output_dir", "first", "--resume", "auto") == 0
+    assert result(workplace / "first")["weights"] == undisturbed["language_model"]["weights"]
+
+
+def test_one_process_writes_to_a_run_folder(workplace):
+    trace = workplace / "claimed.trace"
+    options = (*LANGUAGE_MODEL, *LONG, "--output_dir", "claimed", "--resume", "auto")
+    process = Fit(workplace, *options, environment={"TRACE": str(trace)})
+    wait_for(lambda: steps_trained(trace) > 5)
+    second = Fit(workplace, *options)
+    assert second.end() == 2
+    assert "another process writes to 'claimed'" in second.said.splitlines()[-1]
+    os.kill(process.process.pid, signal.SIGTERM)
+    assert process.end() == 143
+    assert not (workplace / "claimed" / ".lock").exists()
+
+
+def test_a_checkpoint_elsewhere_needs_a_folder_for_the_run(workplace):
+    before = unfinished(workplace, "moved")
+    (workplace / "backup").mkdir()
+    for suffix in ("", ".sha256"):
+        shutil.copy(f"{before}{suffix}", workplace / "backup")
+    process = Fit(workplace, *LANGUAGE_MODEL, "--resume", f"backup/{before.name}")
+    assert process.end() == 2
+    assert "give --output_dir" in process.said.splitlines()[-1]
+    assert not (workplace / "model").exists()
+
+
 def test_a_checkpoint_of_other_data_is_refused(workplace):
     shutil.copytree(workplace / "reviews", workplace / "elsewhere" / "reviews")
     for file in workplace.glob("*.yaml"):

@@ -115,3 +115,32 @@ def test_tmpdir_on_another_file_system(workplace, undisturbed):
         draw = random.Random(1)
         killed_until_done(workplace, "language_model", draw, True, undisturbed, {"TMPDIR": folder})
         assert not list(Path(folder).rglob("*.ckpt*"))
+
+
+VARIANTS = {
+    "every second epoch validated": ("--trainer.check_val_every_n_epoch", "2", "--trainer.max_epochs", "4"),
+    "validated within the epoch": ("--trainer.val_check_interval", "0.25"),
+    "max_steps within an epoch": ("--max_steps", "11"),
+    "accumulated": ("--trainer.accumulate_grad_batches", "3", "--trainer.val_check_interval", "0.5"),
+    "min_epochs and no patience": (
+        *("--trainer.min_epochs", "3", "--trainer.max_epochs", "4", "--early_stopping_patience", "1"),
+        *("--model.schedule", "constant", "--model.learning_rate", "0.5"),
+    ),
+    "step_decay": ("--model.schedule", "step_decay", "--model.decay_after_epoch", "1", "--model.optimizer", "sgd"),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resumed_under_other_settings(workplace, variant):
+    """Stopped at a step, in the last step of an epoch and in a validation, each time going on from there."""
+    options, run = VARIANTS[variant], variant.replace(" ", "_")
+    common = ("--config", "classifier.yaml", *options)
+    assert fit(workplace, *common, "--output_dir", f"{run}-whole") == 0
+    expected = result(workplace / f"{run}-whole")
+    steps = expected["metrics"]["steps"]
+    for stops in (["2", "9"], [str(steps - 1)], [f"{steps}v"], ["7", "7v", "10"], ["15", "16v", "23"]):
+        here = f"{run}-{'-'.join(stops)}"
+        for stop in [*stops, ""]:
+            code = fit(workplace, *common, "--output_dir", here, "--resume", "auto", environment={"STOP_AT": stop})
+            assert code in (0, 143)
+        assert result(workplace / here) == expected, stops
