@@ -17,7 +17,7 @@ from typing import Literal
 
 import yaml
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
-from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -242,6 +242,12 @@ class FitCLI(LightningCLI):
         self.best, self.signals, self.checkpoints = BestWeights(), Signals(), None
         given = settings.callbacks or []
         given = given if isinstance(given, list) else [given]
+        averages = [c for c in given if isinstance(c, WeightAveraging | StochasticWeightAveraging)]
+        if averages and (self.model.ema_decay or self.model.averaging_patience):
+            raise ValueError(
+                f"trainer.callbacks has {type(averages[0]).__name__}, and model.ema_decay or model.averaging_patience "
+                "averages the weights too: give one"
+            )
         if self.checkpoint is not None and any(isinstance(callback, StochasticWeightAveraging) for callback in given):
             raise ValueError(
                 "trainer.callbacks: a run with StochasticWeightAveraging cannot be resumed exactly; with "

@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from ..models.config_checks import one_of, require
 from .classification_metrics import EVALUATIONS, ClassificationEvaluation
 from .module import LEAST_SCORED, TextModule
+from .regularisation import leads
 
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
@@ -69,7 +70,7 @@ class ClassificationModule(TextModule):
         self.register_buffer("label_weights", weights, persistent=False)  # the data's, not the checkpoint's
 
     def training_step(self, batch, batch_idx):
-        output = self.model(**batch)
+        output = self.model(**self.read(batch))
         loss, labels = output.loss, batch["labels"]
         if self.label_weights is not None:
             logits = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
@@ -85,14 +86,22 @@ class ClassificationModule(TextModule):
             right = answers == labels if labels.ndim == 1 else (answers == labels).all(-1)
             share_right = self.whole_batch_mean(right.float().mean(), len(labels))
             self.log(f"train/{self.Evaluation.names[1]}", share_right, prog_bar=True)
-        return loss
+        return self.training_loss(loss, output, batch)
 
-    def scored(self, batch) -> torch.Tensor:
+    def smoothing(self, plain, output, batch):
+        logits, labels = output.logits, batch["labels"]
+        if labels.ndim == 1:  # each row with the weight of its label
+            rows = self.scored_of_rows(batch)
+            return (leads(logits, labels) * rows).sum() / rows.sum().clamp(min=LEAST_SCORED)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        weights = None if self.label_weights is None else self.label_weights.to(logits.dtype)
+        undecided = torch.full_like(logits, 0.5)
+        return F.binary_cross_entropy_with_logits(logits, undecided, pos_weight=weights) - plain
+
+    def scored_of_rows(self, batch) -> torch.Tensor:
         if self.label_weights is None or batch["labels"].ndim == 2:
-            return super().scored(batch)
-        return self.label_weights[batch["labels"]].sum(
-            dtype=torch.promote_types(self.label_weights.dtype, torch.float32)
-        )
+            return super().scored_of_rows(batch)
+        return self.label_weights[batch["labels"]].to(torch.promote_types(self.label_weights.dtype, torch.float32))
 
     def _finish_evaluation(self, split: str):
         super()._finish_evaluation(split)

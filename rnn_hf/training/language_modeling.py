@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from ..generation.state import move_state
 from ..models.cache import detach_, new_cache
 from ..models.config_checks import integer, require
+from .guard import IGNORED
 from .metrics import LanguageModelingEvaluation
 from .module import TextModule
 from .ranks import gathered, rank
+from .regularisation import Kept, leads_of_head
 
 
 class LanguageModelingModule(TextModule):
@@ -48,6 +50,12 @@ class LanguageModelingModule(TextModule):
         self.full_rate_length = full_rate_length
         self.lengths = []  # time steps of each batch since the last optimiser step
         self.model = self.build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        if self.label_smoothing:
+            if self.model.config.lm_head != "full":
+                raise ValueError(
+                    "model.label_smoothing needs model.config.lm_head full: an adaptive one never computes all words"
+                )
+            self.head_input = Kept(self.model.projection or self.model.output_dropout)
         if tokenizer.unk_token_id is not None:  # "unknown word" is no word to write
             self.model.generation_config.suppress_tokens = [tokenizer.unk_token_id]
         self.train_state = None  # past_key_values between training steps
@@ -75,14 +83,23 @@ class LanguageModelingModule(TextModule):
     def training_step(self, batch, batch_idx):
         if self.train_state is None:
             self.train_state = new_cache(self.model.config)
-        output = self.model(**batch, past_key_values=self.train_state)  # which the model updates in place
+        output = self.model(**self.read(batch), past_key_values=self.train_state)  # which the model updates in place
         detach_(self.train_state)
         self.lengths.append(batch["input_ids"].shape[1])
         if self.logs_now:
             loss = self.whole_batch_mean(output.loss.detach(), self.scored(batch))
             self.log("train/loss", loss, prog_bar=True)
             self.log("train/perplexity", loss.exp(), prog_bar=True)
-        return output.loss
+        return self.training_loss(output.loss, output, batch)
+
+    def smoothing(self, plain, output, batch):
+        targets = batch["shift_labels"]
+        scored = targets != IGNORED
+        _, hidden = self.head_input.take()
+        return leads_of_head(hidden[scored], self.model.lm_head, targets[scored]).mean()
+
+    def real_steps(self, batch):
+        return batch["shift_labels"] != IGNORED  # what fills up a lane or a text, nothing scores
 
     def on_before_optimizer_step(self, optimizer):
         super().on_before_optimizer_step(optimizer)

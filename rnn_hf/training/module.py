@@ -1,4 +1,5 @@
-"""`TextModule`: what every task's LightningModule shares: optimiser, schedule, and exact metrics of an evaluation."""
+"""`TextModule`: what every task's LightningModule shares: optimiser, schedule, regularisers, averaged weights, and the
+exact metrics of an evaluation."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,9 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..embeddings import find_word_vectors, match_word_vectors
 from ..models.config_checks import boolean, integer, number, one_of
 from ..processes import this_process
+from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
 from .metrics import of_all_processes
 from .pretrained import build_model
+from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty
 
 LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
 
@@ -34,9 +38,20 @@ class TextModule(L.LightningModule):
             exempt.
         schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` stays;
             `step_decay` stays for `decay_after_epoch` epochs and is then multiplied by `decay_factor` each epoch.
-        warmup_share: Share of all steps in which the rate rises from zero, linearly. Not for `step_decay`.
+        warmup_share: Share of all steps in which the rate rises from zero, linearly; 0 makes `one_cycle` a cosine alone
+            (Loshchilov & Hutter 2017). Not for `step_decay`.
         decay_factor: See `schedule`.
         decay_after_epoch: See `schedule`.
+        activation_penalty: AR, alpha of Merity et al. 2017: times the mean square of the last layer's output after its
+            dropout, added to the training loss (AWD-LSTM: 2).
+        temporal_activation_penalty: TAR, beta of the same: times the mean square of the differences between that
+            output's neighbouring steps, before the dropout (AWD-LSTM: 1).
+        label_smoothing: Share of the training loss's targets that all classes get alike (Szegedy et al. 2016).
+        word_dropout: Probability of each word to be read as `<unk>` in training (Bowman et al. 2016).
+        ema_decay: Evaluates and exports the exponential moving average of the weights, which after each step is
+            `ema_decay` times itself plus the rest of the new weights. 0: none.
+        averaging_patience: Evaluates and exports the mean of the weights from the evaluation on that is worse than the
+            best of those more than so many before it (NT-ASGD, Merity et al. 2018: 5). 0: never.
         gradient_checkpointing: Computes each layer twice, to keep fewer activations in memory.
         word_vectors: A file of pre-trained vectors, or the name of one (`embeddings.find_word_vectors`), that the
             embedding starts from. `config.embedding_size` is theirs.
@@ -58,6 +73,12 @@ class TextModule(L.LightningModule):
         "warmup_share": number(0, 1),
         "decay_factor": number(0, 1),
         "decay_after_epoch": integer(0),
+        "activation_penalty": number(0, 1000),
+        "temporal_activation_penalty": number(0, 1000),
+        "label_smoothing": number(0, 1, open_above=True),
+        "word_dropout": number(0, 1, open_above=True),
+        "ema_decay": number(0, 1, open_above=True),
+        "averaging_patience": integer(0),
         "gradient_checkpointing": boolean,
         "freeze_word_vectors": boolean,
         "skip_nonfinite": integer(0),
@@ -72,6 +93,12 @@ class TextModule(L.LightningModule):
         warmup_share: float = 0.1,
         decay_factor: float = 0.5,
         decay_after_epoch: int = 4,
+        activation_penalty: float = 0.0,
+        temporal_activation_penalty: float = 0.0,
+        label_smoothing: float = 0.0,
+        word_dropout: float = 0.0,
+        ema_decay: float = 0.0,
+        averaging_patience: int = 0,
         gradient_checkpointing: bool = False,
         word_vectors: str | None = None,
         freeze_word_vectors: bool = False,
@@ -86,6 +113,11 @@ class TextModule(L.LightningModule):
         self.optimizer_name, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup_share = schedule, warmup_share
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
+        self.activation_penalty, self.temporal_activation_penalty = activation_penalty, temporal_activation_penalty
+        self.label_smoothing, self.word_dropout = label_smoothing, word_dropout
+        if ema_decay and averaging_patience:
+            raise ValueError("give model.ema_decay or model.averaging_patience, two averages of the weights; got both")
+        self.ema_decay, self.averaging_patience = ema_decay, averaging_patience
         self.gradient_checkpointing = gradient_checkpointing
         if freeze_word_vectors and word_vectors is None:
             raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
@@ -104,12 +136,24 @@ class TextModule(L.LightningModule):
         pretrained: str | None,
         **decided: Any,
     ) -> PreTrainedModel:
-        """`pretrained.build_model`, with the word vectors if there are any.
+        """`pretrained.build_model`, with the word vectors if there are any, and with what the regularisers need.
 
-        Raises ValueError also if both they and `pretrained` are given.
+        Raises ValueError also if both they and `pretrained` are given, and for word dropout without an `<unk>`.
         """
+        if self.word_dropout:
+            if tokenizer.unk_token_id is None:
+                raise ValueError("model.word_dropout needs a tokenizer with an <unk> to read in a word's place")
+            self.unknown = tokenizer.unk_token_id
+            self.never_dropped = tokenizer.all_special_ids
         if self.word_vectors is None:
-            return build_model(auto_class, tokenizer, config, pretrained, **decided)
+            model = build_model(auto_class, tokenizer, config, pretrained, **decided)
+        else:
+            model = self._with_word_vectors(auto_class, tokenizer, config, pretrained, **decided)
+        if self.activation_penalty or self.temporal_activation_penalty:
+            self.last_output = LastOutput(model)
+        return model
+
+    def _with_word_vectors(self, auto_class, tokenizer, config, pretrained, **decided) -> PreTrainedModel:
         if pretrained is not None:
             raise ValueError("give model.word_vectors or model.pretrained, which has its own; got both")
         vectors = match_word_vectors(find_word_vectors(self.word_vectors), tokenizer)
@@ -152,9 +196,21 @@ class TextModule(L.LightningModule):
     def patience_counts(self) -> bool:
         """Whether an evaluation without improvement may end the run: under `one_cycle` not in its first half.
 
-        There the rate is high, and what it hides still comes as it falls.
+        There the rate is high, and what it hides still comes as it falls. Nor before NT-ASGD averages, which begins
+        because an evaluation is no better.
         """
+        if self.averaging_patience and not self._averaging.began:
+            return False
         return self.schedule != "one_cycle" or self.global_step >= self.planned_steps / 2
+
+    def configure_callbacks(self):
+        if self.trainer.state.fn != "fit" or not (self.ema_decay or self.averaging_patience):
+            return []
+        device = self.trainer.strategy.root_device  # the model itself is moved there later
+        if self.ema_decay:
+            return [EMAWeightAveraging(device, use_buffers=False, decay=self.ema_decay)]
+        self._averaging = NonMonotoneAveraging(self.averaging_patience, device)
+        return [self._averaging]
 
     def configure_optimizers(self):
         trained = [p for p in self.model.parameters() if p.requires_grad]
@@ -190,11 +246,44 @@ class TextModule(L.LightningModule):
 
     def scored(self, batch) -> torch.Tensor:
         """What a batch's training loss is the mean over: the number of its tokens or rows, or their weights' sum."""
+        return self.scored_of_rows(batch).sum()
+
+    def scored_of_rows(self, batch) -> torch.Tensor:
+        """What each row of a batch, text or lane, adds to `scored`."""
         targets = batch.get("shift_labels", batch.get("labels"))
         # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
         if targets.is_floating_point():
-            return torch.tensor(len(targets), device=targets.device)
-        return (targets != -100).sum()
+            return torch.ones(len(targets), dtype=torch.int64, device=targets.device)
+        return (targets != -100).reshape(len(targets), -1).sum(1)
+
+    def read(self, batch) -> dict[str, torch.Tensor]:
+        """The batch as the model reads it in training: some words dropped."""
+        if not self.word_dropout:
+            return batch
+        ids = drop_words(batch["input_ids"], self.word_dropout, self.unknown, self.never_dropped)
+        return {**batch, "input_ids": ids}
+
+    def training_loss(self, plain: torch.Tensor, output, batch) -> torch.Tensor:
+        """What is descended: `plain`, the loss that is reported, and what the regularisers add to it."""
+        loss = plain
+        if self.label_smoothing:
+            loss = loss + self.label_smoothing * self.smoothing(plain, output, batch)
+        if self.activation_penalty or self.temporal_activation_penalty:
+            raw, dropped = self.last_output.take()
+            steps, rows = self.real_steps(batch), self.scored_of_rows(batch)
+            if self.activation_penalty:
+                loss = loss + self.activation_penalty * activation_penalty(dropped, steps, rows)
+            if self.temporal_activation_penalty:
+                loss = loss + self.temporal_activation_penalty * temporal_activation_penalty(raw, steps, rows)
+        return loss
+
+    def smoothing(self, plain: torch.Tensor, output, batch) -> torch.Tensor:
+        """The loss with all classes alike as targets, less `plain`: a task's own."""
+        raise NotImplementedError
+
+    def real_steps(self, batch) -> torch.Tensor | None:
+        """`[rows, time]`, false at padding; None without any."""
+        return batch["attention_mask"].bool() if "attention_mask" in batch else None
 
     def on_train_batch_start(self, batch, batch_idx):
         copies = batch.pop("copies", 1)  # how many processes have these same rows

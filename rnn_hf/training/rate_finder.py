@@ -18,7 +18,7 @@ class RateFinder(L.Callback):
 
     Attributes:
         rates: of each step.
-        losses: training losses of the steps, smoothed by a moving average (bias-corrected).
+        losses: training losses of the steps with what regularisers add, smoothed by a moving average (bias-corrected).
     """
 
     def __init__(self, low: float, high: float, steps: int):

@@ -5,6 +5,7 @@ from typing import Any
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
 from .module import TextModule
+from .regularisation import leads
 from .tagging_metrics import IGNORED, evaluation_of
 
 
@@ -43,14 +44,18 @@ class TaggingModule(TextModule):
         )
 
     def training_step(self, batch, batch_idx):
-        output = self.model(**batch)
+        output = self.model(**self.read(batch))
         if self.logs_now:
             words = self.scored(batch)
             self.log("train/loss", self.whole_batch_mean(output.loss.detach(), words), prog_bar=True)
             word = batch["labels"] != IGNORED
             right = output.logits.detach().argmax(-1)[word] == batch["labels"][word]
             self.log("train/accuracy", self.whole_batch_mean(right.float().mean(), words), prog_bar=True)
-        return output.loss
+        return self.training_loss(output.loss, output, batch)
+
+    def smoothing(self, plain, output, batch):
+        labels = batch["labels"]
+        return leads(output.logits, labels).sum() / (labels != IGNORED).sum()
 
     def _finish_evaluation(self, split: str):
         super()._finish_evaluation(split)

@@ -49,6 +49,14 @@ F64, IN_THREES = ("--trainer.precision", "64-true"), ("--trainer.accumulate_grad
 # batches of 24 words, of which many have none of the rarest: a cluster without a gradient, in one process or in all
 SHORT = ("--data.random_sequence_length", "false", "--data.sequence_length", "2")
 WEIGHTS = ("--data.class_weights", "{negative: 3, positive: 0.5}")
+PENALTIES = (
+    "--model.activation_penalty",
+    "2",
+    "--model.temporal_activation_penalty",
+    "1",
+    "--model.label_smoothing",
+    "0.1",
+)
 # name -> (recipe, options); 101 training rows in batches of 10: the last batch has fewer rows than there are processes
 QUICK = {
     "buckets": ("classifier", F64),
@@ -56,6 +64,7 @@ QUICK = {
     "weighted rows": ("classifier", (*F64, *IN_THREES, *WEIGHTS)),
     "tagger": ("tagger", (*F64, *IN_THREES)),
     "lanes": ("lm", F64),
+    "regularised": ("classifier", (*F64, *IN_THREES, *WEIGHTS, *PENALTIES)),
     "lanes, f32": ("lm", ()),
     "buckets, f32": ("classifier", ()),
 }
@@ -67,6 +76,10 @@ MORE = {
     ),
     "several labels": ("topics", (*F64, *IN_THREES)),
     "several labels, weighted": ("topics", (*F64, "--data.class_weights", "balanced")),
+    "lanes, regularised": ("lm", (*F64, *PENALTIES)),
+    "several labels, regularised": ("topics", (*F64, *PENALTIES)),
+    "tagger, regularised": ("tagger", (*F64, *IN_THREES, *PENALTIES)),
+    "lanes, averaged": ("lm", ("--model.ema_decay", "0.9")),  # float32, as the average is
     "tagger, f32": ("tagger", ()),
     "lanes accumulated": ("lm", (*F64, *IN_THREES, "--trainer.gradient_clip_val", "0.1")),
     "tied": ("lm", (*F64, "--model.config.tie_word_embeddings", "true")),
