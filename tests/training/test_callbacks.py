@@ -56,6 +56,7 @@ def test_progress_rewrites_its_line_on_a_terminal_only(monkeypatch, live):
     trainer = SimpleNamespace(
         global_step=0, current_epoch=0, max_epochs=2, num_training_batches=3, estimated_stepping_batches=6,
         world_size=1, progress_bar_metrics={"train/loss": 1.5}, state=SimpleNamespace(fn="fit"), sanity_checking=False,
+        fit_loop=SimpleNamespace(epoch_progress=SimpleNamespace(current=SimpleNamespace(ready=1))),
     )  # fmt: skip
     module = SimpleNamespace(metrics={"validation/loss": 1.25, "validation/tokens": 111558, "test/loss": 9.0})
     progress.on_train_start(trainer, module)
