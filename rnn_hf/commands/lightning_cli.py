@@ -248,7 +248,7 @@ class FitCLI(LightningCLI):
                 f"trainer.callbacks has {type(averages[0]).__name__}, and model.ema_decay or model.averaging_patience "
                 "averages the weights too: give one"
             )
-        if self.checkpoint is not None and any(isinstance(callback, StochasticWeightAveraging) for callback in given):
+        if self.checkpoint is not None and any(isinstance(c, StochasticWeightAveraging) for c in averages):
             raise ValueError(
                 "trainer.callbacks: a run with StochasticWeightAveraging cannot be resumed exactly; with "
                 "EMAWeightAveraging it can"
@@ -332,7 +332,7 @@ class FitCLI(LightningCLI):
         if not self.trainer.fast_dev_run:
             claim(self.output_dir)
         if self.checkpoints is not None:
-            found_now = {"data": self.datamodule.source.md5s(), "processes": self.trainer.world_size}
+            found_now = {"data": self.datamodule.md5s, "processes": self.trainer.world_size}
             self.identity |= found_now
             if self.checkpoint is not None:
                 self._check_same({name: self.identity_before.get(name, {}) for name in found_now}, found_now)

@@ -176,6 +176,11 @@ class TextDataModule(LightningDataModule):
             yield f"{' and '.join(counts)} texts are training texts too; remove_overlap removes them from training"
 
     @cached_property
+    def md5s(self) -> dict[str, str]:
+        """`Source.md5s`, which reads every file, once."""
+        return self.source.md5s()
+
+    @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer that the argument of that name describes; if it is trained, then on the training texts.
 
@@ -229,7 +234,7 @@ class TextDataModule(LightningDataModule):
         return {
             "dataset": self.dataset,
             "place": "local files" if self.source.is_local else self.source.place,
-            "files": self.source.md5s(),
+            "files": self.md5s,
             "splits": {split: self.split_facts(split) for split in splits},
             "baselines": self.baselines(),
             "train_texts_removed_as_held_out": self.source.overlap_removed,

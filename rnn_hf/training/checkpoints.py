@@ -17,9 +17,10 @@ import torch
 from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
 from lightning.pytorch.callbacks import Checkpoint
 
+from ..processes import this_process
 from .checkpoint_files import NAME, checkpoints
 from .metrics_file import MetricsFile
-from .ranks import gathered, highest, rank
+from .ranks import gathered, highest
 from .signals import Interrupted, Signals
 
 SECONDS = 600  # between checkpoints within an epoch
@@ -103,7 +104,7 @@ class Checkpoints(Checkpoint):
     def on_save_checkpoint(self, trainer, module, checkpoint):
         loops = checkpoint["loops"]["fit_loop"]
         pending = validation_follows(trainer)
-        normalise(loops, pending, steps_logged=not pending)
+        normalise(loops, pending)
         checkpoint[KEY] = {
             "identity": self.identity,
             "random": gathered(random_state()),
@@ -116,7 +117,7 @@ class Checkpoints(Checkpoint):
             return
         ours = checkpoint[KEY]
         self.seconds = ours["seconds"]
-        self._random = ours["random"][rank()]
+        self._random = ours["random"][this_process()[0]]
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.continue_from(ours["metrics"])
@@ -140,7 +141,7 @@ def validation_follows(trainer) -> bool:
     return trainer.fit_loop.epoch_loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
 
 
-def normalise(loops: dict[str, Any], pending: bool, steps_logged: bool) -> None:
+def normalise(loops: dict[str, Any], pending: bool) -> None:
     """Makes Lightning's counters those of a moment between two steps, whichever hook they were read in.
 
     With `pending` they say that a validation had begun and done nothing yet, which Lightning then runs from its start.
@@ -152,7 +153,7 @@ def normalise(loops: dict[str, Any], pending: bool, steps_logged: bool) -> None:
     validation = loops["epoch_loop.val_loop.batch_progress"]
     validation["total"], validation["current"], validation["is_last_batch"] = dict(begun), dict(begun), False
     # counted after a step's validation, if it has one
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] += int(steps_logged)
+    loops["epoch_loop.state_dict"]["_batches_that_stepped"] += int(not pending)
 
 
 def random_state() -> dict[str, Any]:

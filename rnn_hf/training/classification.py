@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 from ..models.config_checks import one_of, require
 from .classification_metrics import EVALUATIONS, ClassificationEvaluation
 from .module import LEAST_SCORED, TextModule
-from .regularisation import leads
+from .regularisation import leads, wide
 
 LOWER_IS_BETTER = ("loss", "calibration_error")
 
@@ -73,7 +73,7 @@ class ClassificationModule(TextModule):
         output = self.model(**self.read(batch))
         loss, labels = output.loss, batch["labels"]
         if self.label_weights is not None:
-            logits = output.logits.to(torch.promote_types(output.logits.dtype, torch.float32))
+            logits = wide(output.logits)
             weights = self.label_weights.to(logits.dtype)
             if labels.ndim == 1:  # a weight may be 0, and a batch may have only such rows
                 total = self.scored(batch).clamp(min=LEAST_SCORED)
@@ -93,7 +93,7 @@ class ClassificationModule(TextModule):
         if labels.ndim == 1:  # each row with the weight of its label
             rows = self.scored_of_rows(batch)
             return (leads(logits, labels) * rows).sum() / rows.sum().clamp(min=LEAST_SCORED)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = wide(logits)
         weights = None if self.label_weights is None else self.label_weights.to(logits.dtype)
         undecided = torch.full_like(logits, 0.5)
         return F.binary_cross_entropy_with_logits(logits, undecided, pos_weight=weights) - plain
@@ -101,7 +101,7 @@ class ClassificationModule(TextModule):
     def scored_of_rows(self, batch) -> torch.Tensor:
         if self.label_weights is None or batch["labels"].ndim == 2:
             return super().scored_of_rows(batch)
-        return self.label_weights[batch["labels"]].to(torch.promote_types(self.label_weights.dtype, torch.float32))
+        return wide(self.label_weights[batch["labels"]])
 
     def _finish_evaluation(self, split: str):
         super()._finish_evaluation(split)

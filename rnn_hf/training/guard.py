@@ -14,8 +14,7 @@ import torch
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from .callbacks import epoch_number
-
-IGNORED = -100  # the target that no loss reads
+from .metrics import IGNORED
 
 
 class NonFiniteStep(ValueError):

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 from ..generation.state import move_state
 from ..models.cache import detach_, new_cache
 from ..models.config_checks import integer, require
-from .guard import IGNORED
-from .metrics import LanguageModelingEvaluation
+from ..processes import this_process
+from .metrics import IGNORED, LanguageModelingEvaluation
 from .module import TextModule
-from .ranks import gathered, rank
+from .ranks import gathered
 from .regularisation import Kept, leads_of_head
 
 
@@ -72,7 +72,7 @@ class LanguageModelingModule(TextModule):
         super().on_save_checkpoint(checkpoint)
 
     def on_load_checkpoint(self, checkpoint):
-        layers = checkpoint["train_state"][rank()]
+        layers = checkpoint["train_state"][this_process()[0]]
         self.train_state = None if layers is None else new_cache(self.model.config, layers)
         super().on_load_checkpoint(checkpoint)
 

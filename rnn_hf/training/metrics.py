@@ -7,7 +7,10 @@ from typing import Any
 
 import torch
 
-from .ranks import gathered, world_size
+from ..processes import this_process
+from .ranks import gathered
+
+IGNORED = -100  # the target that no loss reads
 
 
 class WeightedMean:
@@ -42,7 +45,7 @@ def of_all_processes(evaluation: Any) -> Any:
 
     Each process gets the same, with its tensors on the CPU. A run of one process has its own back.
     """
-    if world_size() == 1:
+    if this_process()[1] == 1:
         return evaluation
     torch.save(evaluation, buffer := io.BytesIO())
     # an accelerator's tensors come to the CPU; the bytes are this run's own
@@ -84,7 +87,7 @@ class LanguageModelingEvaluation:
         inputs = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
         output = model(**inputs, past_key_values=self.state, use_cache=True, skip_logits=True)
         self.state = output.past_key_values
-        self.nats.update(output.loss, (batch["shift_labels"] != -100).sum())
+        self.nats.update(output.loss, (batch["shift_labels"] != IGNORED).sum())
         self.per_token = {
             unit: batch[f"{unit}s_per_token"] for unit in ("character", "byte") if f"{unit}s_per_token" in batch
         }

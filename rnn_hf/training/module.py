@@ -17,9 +17,9 @@ from ..models.config_checks import boolean, integer, number, one_of
 from ..processes import this_process
 from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
-from .metrics import of_all_processes
+from .metrics import IGNORED, of_all_processes
 from .pretrained import build_model
-from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty
+from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty, wide
 
 LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
 
@@ -254,7 +254,7 @@ class TextModule(L.LightningModule):
         # labels of a multi-label row are floats, and the row counts; -100 marks what no loss reads
         if targets.is_floating_point():
             return torch.ones(len(targets), dtype=torch.int64, device=targets.device)
-        return (targets != -100).reshape(len(targets), -1).sum(1)
+        return (targets != IGNORED).reshape(len(targets), -1).sum(1)
 
     def read(self, batch) -> dict[str, torch.Tensor]:
         """The batch as the model reads it in training: some words dropped."""
@@ -303,7 +303,7 @@ class TextModule(L.LightningModule):
         """The mean over a batch that several processes share, of each one's mean over `count` items."""
         if this_process()[1] == 1:
             return mean
-        mean = mean.to(torch.promote_types(mean.dtype, torch.float32))
+        mean = wide(mean)
         sums = torch.stack([mean * count, torch.as_tensor(count, dtype=mean.dtype, device=mean.device)])
         torch.distributed.all_reduce(sums)
         return sums[0] / sums[1].clamp(min=LEAST_SCORED)

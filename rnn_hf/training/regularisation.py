@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from ..models.pooling import Pooler
 from ..models.rnn_layers import LockedDropout
+from .metrics import IGNORED
 
 
 class Kept:
@@ -58,14 +59,14 @@ def activation_penalty(dropped: Tensor, steps: Tensor | None, rows: Tensor) -> T
         The mean over rows of the mean square over a row's real steps and features. As a row weighs what it weighs in
         the loss, batches that are accumulated, or shared by processes, make the penalty of the one that they would be.
     """
-    return _mean(_wide(dropped).square().mean(-1), steps, rows)
+    return _mean(wide(dropped).square().mean(-1), steps, rows)
 
 
 def temporal_activation_penalty(raw: Tensor, steps: Tensor | None, rows: Tensor) -> Tensor:
     """Temporal activation regularisation, TAR (ibid., eq. 3): as `activation_penalty`, of the differences between each
     two neighbouring real steps."""
     pairs = None if steps is None else steps[:, 1:] & steps[:, :-1]
-    return _mean(_wide(raw).diff(dim=1).square().mean(-1), pairs, rows)
+    return _mean(wide(raw).diff(dim=1).square().mean(-1), pairs, rows)
 
 
 def _mean(values: Tensor, counted: Tensor | None, rows: Tensor) -> Tensor:
@@ -75,8 +76,8 @@ def _mean(values: Tensor, counted: Tensor | None, rows: Tensor) -> Tensor:
     return (of_rows * rows).sum() / rows.sum().clamp(min=torch.finfo(values.dtype).tiny)
 
 
-def _wide(x: Tensor) -> Tensor:
-    """In float32 at least: squares add up badly in half precision."""
+def wide(x: Tensor) -> Tensor:
+    """In float32 at least: sums and squares add up badly in half precision."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -86,7 +87,7 @@ def _wide(x: Tensor) -> Tensor:
 
 def leads(logits: Tensor, targets: Tensor) -> Tensor:
     """The lead of each target `[...]` in its logits `[..., classes]`; 0 where it is -100, which no loss reads."""
-    logits, scored = _wide(logits), targets != -100
+    logits, scored = wide(logits), targets != IGNORED
     lead = logits.gather(-1, targets.clamp(min=0)[..., None])[..., 0] - logits.mean(-1)
     return torch.where(scored, lead, 0.0)
 
@@ -95,7 +96,7 @@ def leads_of_head(hidden: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
     """`leads` in the logits of a linear head, without these: hidden (tokens, features), targets (tokens,)."""
     # Products number by number: autocast would round those of matrices.
     toward_target = F.embedding(targets, head.weight) - head.weight.mean(0)
-    return (_wide(hidden) * toward_target).sum(-1) + head.bias[targets] - head.bias.mean()
+    return (wide(hidden) * toward_target).sum(-1) + head.bias[targets] - head.bias.mean()
 
 
 def drop_words(ids: Tensor, share: float, unknown: int, kept: Iterable[int]) -> Tensor:

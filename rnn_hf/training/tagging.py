@@ -4,9 +4,10 @@ from typing import Any
 
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 
+from .metrics import IGNORED
 from .module import TextModule
 from .regularisation import leads
-from .tagging_metrics import IGNORED, evaluation_of
+from .tagging_metrics import evaluation_of
 
 
 class TaggingModule(TextModule):

@@ -14,9 +14,7 @@ import torch
 from torch import Tensor
 
 from .classification_metrics import label_table, scores
-from .metrics import WeightedMean
-
-IGNORED = -100  # the label of what is no word's first piece
+from .metrics import IGNORED, WeightedMean
 
 
 def marks_spans(tags: Iterable[str]) -> bool:
