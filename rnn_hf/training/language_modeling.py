@@ -63,7 +63,9 @@ class LanguageModelingModule(TextModule):
     def drop_state(self):
         self.train_state = None
 
-    on_train_epoch_start = drop_state
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.drop_state()
 
     def on_save_checkpoint(self, checkpoint):
         state = self.train_state
@@ -77,6 +79,7 @@ class LanguageModelingModule(TextModule):
         super().on_load_checkpoint(checkpoint)
 
     def on_train_start(self):
+        super().on_train_start()
         if self.train_state is not None:  # of a checkpoint, read before the model was put on its device
             self.train_state = move_state(self.train_state, self.device)
 

@@ -3,6 +3,7 @@ exact metrics of an evaluation."""
 
 import math
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,7 @@ from ..models.config_checks import boolean, integer, number, one_of
 from ..processes import this_process
 from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
+from .layer_groups import grouped_for_optimizer, layer_groups
 from .metrics import IGNORED, of_all_processes
 from .pretrained import build_model
 from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty, wide
@@ -36,12 +38,17 @@ class TextModule(L.LightningModule):
         learning_rate: The highest of the run.
         weight_decay: Decoupled for AdamW (Loshchilov & Hutter 2019); on matrices alone: biases and normalisation are
             exempt.
-        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `constant` stays;
+        schedule: `one_cycle` warms up and then falls to zero along a cosine (Smith 2018); `slanted_triangular` rises
+            from a 32nd of the highest rate and falls back to it, both linearly (Howard & Ruder 2018); `constant` stays;
             `step_decay` stays for `decay_after_epoch` epochs and is then multiplied by `decay_factor` each epoch.
-        warmup_share: Share of all steps in which the rate rises from zero, linearly; 0 makes `one_cycle` a cosine alone
+        warmup_share: Share of all steps in which the rate rises, linearly; 0 makes `one_cycle` a cosine alone
             (Loshchilov & Hutter 2017). Not for `step_decay`.
         decay_factor: See `schedule`.
         decay_after_epoch: See `schedule`.
+        layer_rate_divisor: Each layer's learning rate is the one of the layer above over this, from the head's, which
+            is `learning_rate`, down to the embedding's (ULMFiT, Howard & Ruder 2018: 2.6). 1: all alike.
+        gradual_unfreezing: Trains the head alone in the first epoch, and one layer more in each epoch after it, down to
+            the embedding (ULMFiT).
         activation_penalty: AR, alpha of Merity et al. 2017: times the mean square of the last layer's output after its
             dropout, added to the training loss (AWD-LSTM: 2).
         temporal_activation_penalty: TAR, beta of the same: times the mean square of the differences between that
@@ -69,10 +76,12 @@ class TextModule(L.LightningModule):
         "optimizer": one_of("adamw", "sgd"),
         "learning_rate": number(0, 100),
         "weight_decay": number(0, 100),
-        "schedule": one_of("one_cycle", "constant", "step_decay"),
+        "schedule": one_of("one_cycle", "slanted_triangular", "constant", "step_decay"),
         "warmup_share": number(0, 1),
         "decay_factor": number(0, 1),
         "decay_after_epoch": integer(0),
+        "layer_rate_divisor": number(1, 100),
+        "gradual_unfreezing": boolean,
         "activation_penalty": number(0, 1000),
         "temporal_activation_penalty": number(0, 1000),
         "label_smoothing": number(0, 1, open_above=True),
@@ -93,6 +102,8 @@ class TextModule(L.LightningModule):
         warmup_share: float = 0.1,
         decay_factor: float = 0.5,
         decay_after_epoch: int = 4,
+        layer_rate_divisor: float = 1.0,
+        gradual_unfreezing: bool = False,
         activation_penalty: float = 0.0,
         temporal_activation_penalty: float = 0.0,
         label_smoothing: float = 0.0,
@@ -113,6 +124,7 @@ class TextModule(L.LightningModule):
         self.optimizer_name, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup_share = schedule, warmup_share
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
+        self.layer_rate_divisor, self.gradual_unfreezing = layer_rate_divisor, gradual_unfreezing
         self.activation_penalty, self.temporal_activation_penalty = activation_penalty, temporal_activation_penalty
         self.label_smoothing, self.word_dropout = label_smoothing, word_dropout
         if ema_decay and averaging_patience:
@@ -124,6 +136,7 @@ class TextModule(L.LightningModule):
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
         self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
         self.guard = StepGuard(skip_nonfinite)
+        self._frozen: list[torch.nn.Parameter] = []  # what `gradual_unfreezing` leaves out for now
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
         self.metrics: dict[str, float] = {}
         self.reports: dict[str, dict] = {}  # split -> what its last evaluation says beside them, ready for JSON
@@ -197,9 +210,9 @@ class TextModule(L.LightningModule):
         """Whether an evaluation without improvement may end the run: under `one_cycle` not in its first half.
 
         There the rate is high, and what it hides still comes as it falls. Nor before NT-ASGD averages, which begins
-        because an evaluation is no better.
+        because an evaluation is no better, nor while a layer is frozen.
         """
-        if self.averaging_patience and not self._averaging.began:
+        if (self.averaging_patience and not self._averaging.began) or self._frozen:
             return False
         return self.schedule != "one_cycle" or self.global_step >= self.planned_steps / 2
 
@@ -212,12 +225,14 @@ class TextModule(L.LightningModule):
         self._averaging = NonMonotoneAveraging(self.averaging_patience, device)
         return [self._averaging]
 
+    @cached_property
+    def _layers(self) -> list[list[torch.nn.Parameter]]:
+        """What is trained, from the head down to the embedding."""
+        layers = [[p for p in layer if p.requires_grad] for layer in layer_groups(self.model)]
+        return [layer for layer in layers if layer]
+
     def configure_optimizers(self):
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        groups = grouped_for_optimizer(self._layers, self.learning_rate, self.layer_rate_divisor, self.weight_decay)
         if self.optimizer_name == "sgd":
             optimizer = SGD(groups, lr=self.learning_rate, fused=True)
         else:
@@ -229,11 +244,26 @@ class TextModule(L.LightningModule):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "epoch"}}
         steps = self.planned_steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            if self.schedule == "one_cycle":
-                raise ValueError("model.schedule one_cycle needs trainer.max_epochs or trainer.max_steps")
+            if self.schedule in ("one_cycle", "slanted_triangular"):
+                raise ValueError(f"model.schedule {self.schedule} needs trainer.max_epochs or trainer.max_steps")
             return optimizer  # a share of an endless run is no number of steps
         schedule = LambdaLR(optimizer, lambda step: rate_factor(step, steps, self.warmup_share * steps, self.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self):
+        self._thaw()  # an epoch that a checkpoint goes on with has no start
+
+    def on_train_epoch_start(self):
+        self._thaw()
+
+    def _thaw(self) -> None:
+        """Freezes all layers but the epoch's uppermost, under `gradual_unfreezing`."""
+        trained = 1 + self.current_epoch if self.gradual_unfreezing else len(self._layers)
+        self._frozen = [p for layer in self._layers[trained:] for p in layer]
+        if this_process()[1] == 1:  # DDP expects the gradients that it began with: there they are dropped
+            for number, layer in enumerate(self._layers):
+                for parameter in layer:
+                    parameter.requires_grad_(number < trained)
 
     def on_fit_start(self):
         if self.gradient_checkpointing:
@@ -329,6 +359,8 @@ class TextModule(L.LightningModule):
             scale = self.trainer.accumulate_grad_batches / weights.sum()
             torch._foreach_mul_([p.grad for p in self.model.parameters() if p.grad is not None], scale)
             self._accumulated = []
+        for parameter in self._frozen:
+            parameter.grad = None
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
         # Lightning calls it in every step, clipping or not, after all that may change the gradient.
@@ -371,6 +403,9 @@ class TextModule(L.LightningModule):
 
 def rate_factor(step: int, steps: float, warmup: float, schedule: str) -> float:
     """The learning rate at 0-based `step` of `steps`, as a share of the highest."""
+    if schedule == "slanted_triangular":
+        share = step / warmup if step < warmup else 1 - (step - warmup) / max(1.0, steps - warmup)
+        return (1 + 31 * max(0.0, share)) / 32
     if step < warmup:
         return (step + 1) / (math.floor(warmup) + 1)
     if schedule == "constant":

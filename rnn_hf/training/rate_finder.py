@@ -29,7 +29,7 @@ class RateFinder(L.Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         self._rate = self.low * (self.high / self.low) ** (trainer.global_step / (self.steps - 1))
         for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self._rate
+            group["lr"] = self._rate * group["initial_lr"] / module.learning_rate  # layers may have rates of their own
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
         if trainer.global_step == len(self.rates):  # gradients are accumulated

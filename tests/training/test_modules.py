@@ -176,7 +176,7 @@ def test_a_language_model_s_encoder_starts_a_classifier(texts, reviews, tmp_path
     ("arguments", "message"),
     [
         ({"learning_rate": -1}, "model.learning_rate must be a number"),
-        ({"schedule": "cosin"}, "model.schedule must be one of one_cycle, constant"),
+        ({"schedule": "cosin"}, "model.schedule must be one of one_cycle, slanted_triangular, constant"),
         ({"config": {"vocab_size": 5}}, "vocab_size is 5, but the data gives 12"),
         ({"config": {"hidden": 5}}, "unknown key 'hidden'"),
         ({"config": {"bidirectional": True}}, "bidirectional must be false for RnnForCausalLM"),
