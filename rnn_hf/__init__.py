@@ -27,6 +27,8 @@ _LAZY = {
     "ClassificationModule": ".training.classification",
     "LanguageModelingDataModule": ".data.language_modeling",
     "LanguageModelingModule": ".training.language_modeling",
+    "NgramConfig": ".models.configuration_ngram",
+    "NgramForCausalLM": ".models.modeling_ngram",
     "RnnConfig": ".models.configuration_rnn",
     "RnnForCausalLM": ".models.modeling_rnn",
     "RnnForSequenceClassification": ".models.modeling_rnn",

@@ -9,7 +9,9 @@ from transformers import (
 )
 
 from .config_checks import CheckedConfig
+from .configuration_ngram import NgramConfig
 from .configuration_rnn import RnnConfig
+from .modeling_ngram import NgramForCausalLM
 from .modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
 
 FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> model
@@ -19,6 +21,7 @@ FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> mod
         AutoModelForSequenceClassification: RnnForSequenceClassification,
         AutoModelForTokenClassification: RnnForTokenClassification,
     },
+    NgramConfig: {AutoModelForCausalLM: NgramForCausalLM},
 }
 
 for config_class, heads in FAMILIES.items():

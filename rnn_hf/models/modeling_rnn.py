@@ -26,7 +26,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .adaptive_head import AdaptiveHead, WordVectors
-from .cache import KEPT_HISTORY, new_cache
+from .cache import KEPT_HISTORY, check_cache, checked_state, new_cache
 from .causal_lm import TextGenerationMixin
 from .config_checks import integer, require
 from .configuration_rnn import RnnConfig
@@ -254,7 +254,7 @@ class RnnModel(RnnPreTrainedModel):
         embedded = self._embed(input_ids, inputs_embeds)
         batch, time, _ = embedded.shape
         if past_key_values is not None:
-            self._check_layers(past_key_values)
+            check_cache(past_key_values, self.config)
         mask = step_mask(attention_mask, batch, time)
         padding = None
         if mask is not None and not is_tracing(mask):
@@ -269,7 +269,7 @@ class RnnModel(RnnPreTrainedModel):
         hidden = self.input_dropout(embedded)
         for i, layer in enumerate(self.layers):
             cache = None if past_key_values is None else past_key_values.layers[i]
-            state = None if cache is None else self._checked(cache, i, batch)
+            state = None if cache is None else checked_state(cache, i, self.config, batch)
             record = cache is not None and cache.record_past and not self.config.bidirectional
             hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
             if cache is not None:
@@ -306,41 +306,6 @@ class RnnModel(RnnPreTrainedModel):
             kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), p)
             embedded = embedded * kept[input_ids][..., None]
         return embedded
-
-    def _check_layers(self, cache: Cache) -> None:
-        layers = getattr(cache, "layers", None)
-        if (
-            layers is None
-            or len(layers) != len(self.layers)
-            or any(getattr(c, "_layer_type", "") != "rnn" for c in layers)
-        ):
-            kinds = [type(c).__name__ for c in layers] if layers is not None else type(cache).__name__
-            raise ValueError(
-                f"past_key_values must hold {len(self.layers)} layers of recurrent state; got {kinds}: it belongs to "
-                "another model, or make an empty one with rnn_hf.new_cache(model.config)"
-            )
-
-    def _checked(self, cache, layer: int, batch: int):
-        """The state that a layer's cache holds, if it is one of this model."""
-        state = cache.state
-        if state is None or is_tracing(state[0]):
-            return state
-        kind = cache.origin.kind
-        if kind not in (None, self.config.state_kind):
-            raise ValueError(
-                f"past_key_values belongs to another model: it holds a state of the kind {kind!r}, not "
-                f"{self.config.state_kind!r}"
-            )
-        expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
-        count = len(self.config.state_names(layer))
-        if len(state) != count or any(s.shape != expected for s in state):
-            raise ValueError(
-                f"past_key_values of layer {layer} must hold {count} tensors of shape {expected}; "
-                f"got {[tuple(s.shape) for s in state]}: it belongs to another model or batch"
-            )
-        if torch.is_grad_enabled() and any(s.is_inference() for s in state):
-            state = tuple(s.clone() for s in state)  # made under `torch.inference_mode`, no graph may keep it
-        return state
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
@@ -488,9 +453,6 @@ class RnnForCausalLM(RnnPreTrainedModel, TextGenerationMixin):
             parts[1].hidden_states = tuple(torch.cat(pair, 1) for pair in pairs)
         parts[1].last_hidden_state = torch.cat([part.last_hidden_state for part in parts], 1)
         return parts[1]
-
-    def _check_cache(self, cache: Cache) -> None:
-        self.model._check_layers(cache)
 
 
 class RnnForSequenceClassification(RnnPreTrainedModel):
