@@ -233,14 +233,21 @@ class TextGenerationMixin(GenerationMixin):
                 rows = ids[start : start + batch_size]
                 batch = pad_rows([[tokenizer.bos_token_id, *row[:-1]] for row in rows], self.device)
                 targets = pad_rows(rows, self.device)["input_ids"]
-                for text, row, log_probs in zip(texts[start:], rows, self._log_probs(batch, targets), strict=False):
+                scored = self.token_log_probs(targets=targets, **batch)
+                for text, row, log_probs in zip(texts[start:], rows, scored, strict=False):
                     tokens = tokenizer.convert_ids_to_tokens(row)
                     scores.append(TextScore(text, tokens, log_probs[: len(row)].cpu()))
         finally:
             self.train(was_training)
         return scores
 
-    def _log_probs(self, batch: dict[str, Tensor], targets: Tensor) -> Tensor:
-        """log p of each target (batch, time), in nats."""
-        logits = self(**batch, use_cache=False).logits.float()
-        return logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    def token_log_probs(
+        self,
+        input_ids: Tensor,
+        targets: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        """log p of the target of each step, (batch, time), in nats."""
+        logits = self(input_ids, attention_mask=attention_mask, past_key_values=past_key_values, use_cache=False).logits
+        return logits.float().log_softmax(-1).gather(-1, targets[..., None])[..., 0]

@@ -188,8 +188,15 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
         found = find_contexts(list(self.tables), windows.flatten(0, 1), self.config.vocab_size, ends)
         return found.view(*input_ids.shape, -1)
 
-    def _log_probs(self, batch: dict[str, Tensor], targets: Tensor) -> Tensor:
-        contexts = self._contexts(**batch, cache=None).flatten(0, 1)
+    def token_log_probs(
+        self,
+        input_ids: Tensor,
+        targets: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        """log p of the target of each step, (batch, time), in nats; of no other token."""
+        contexts = self._contexts(input_ids, attention_mask, past_key_values).flatten(0, 1)
         return token_log_probs(list(self.tables), self.logs, contexts, targets.flatten()).view(targets.shape).float()
 
     def resize_token_embeddings(self, *args, **kwargs):
