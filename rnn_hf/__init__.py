@@ -25,6 +25,7 @@ if not _is_command():
 _LAZY = {
     "ClassificationDataModule": ".data.classification",
     "ClassificationModule": ".training.classification",
+    "CountingModule": ".training.counting",
     "LanguageModelingDataModule": ".data.language_modeling",
     "LanguageModelingModule": ".training.language_modeling",
     "NgramConfig": ".models.configuration_ngram",

@@ -57,10 +57,9 @@ def write_arpa(
                 of_contexts = (logs.contexts[n].cpu() / math.log(10)).tolist()
                 weights = [of_contexts[i] if i >= 0 else None for i in found.tolist()]
             out.write(f"\n\\{n}-grams:\n")
-            if n == 1:
-                start = find(tables[1].contexts, torch.tensor([ends[0]], device=table.ngrams.device)) if weights else []
-                weight = float(logs.contexts[1][start[0]]) / math.log(10) if len(tables) > 1 and start[0] >= 0 else None
-                out.write(_line(NEVER, [BEGIN], weight))
+            if n == 1:  # what comes after <s> has a weight, what comes after </s> does not
+                start = find(tables[1].contexts.cpu(), torch.tensor(ends[:1])) if len(tables) > 1 else [-1]
+                out.write(_line(NEVER, [BEGIN], of_contexts[start[0]] if start[0] >= 0 else None))
             for p, ids, weight in zip(log10.clamp(min=NEVER).tolist(), tokens.tolist(), weights, strict=True):
                 out.write(_line(p, [*(before[i] for i in ids[:-1]), last[ids[-1]]], weight))
         out.write("\n\\end\\\n")
@@ -89,9 +88,7 @@ def read_arpa(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[NgramTable
     missing[tokens[0][~begins, 0]] = False
     if missing.any():
         words = tokenizer.convert_ids_to_tokens(missing.nonzero()[:3, 0].tolist())
-        raise ValueError(
-            f"{file} gives no probability to {int(missing.sum())} tokens of the tokenizer, such as {words}"
-        )
+        raise ValueError(f"{file} lacks {int(missing.sum())} tokens that the tokenizer has, such as {words}")
     # Every context that something is said of: what longer n-grams begin with, and what has a weight.
     wanted: list[Tensor] = [None] * order
     for n in range(order - 1, 0, -1):
@@ -151,10 +148,10 @@ def _sections(file: Path, ids: dict[str, int]) -> Iterator[tuple[Tensor, Tensor,
                 raise ValueError(f"{file} is cut off or damaged: it has {len(rows)} of {size} {n}-grams")
             try:
                 tokens = torch.tensor([[ids[word] for word in row[1 : n + 1]] for row in rows]).view(-1, n)
-                log10 = torch.tensor([float(row[0]) for row in rows]).double()
-                weights = torch.tensor([float(row[n + 1]) if len(row) > n + 1 else 0.0 for row in rows]).double()
+                log10 = torch.tensor([float(row[0]) for row in rows], dtype=torch.float64)
+                weights = [float(row[n + 1]) if len(row) > n + 1 else 0.0 for row in rows]
             except KeyError as error:
                 raise ValueError(f"{file} has the word {error}, which the tokenizer does not know") from error
             except ValueError as error:
                 raise ValueError(f"{file} is damaged: {error}") from error
-            yield tokens, log10, weights
+            yield tokens, log10, torch.tensor(weights, dtype=torch.float64)

@@ -96,7 +96,7 @@ class NgramConfig(CheckedConfig):
                 problems.append(f"{name} must have {self.order} numbers, one an order; got {sizes}")
         if self.prune_counts is not None and self.smoothing in ("add_k", "maximum_likelihood"):
             problems.append(f"prune_counts={self.prune_counts} is for Kneser-Ney smoothing; got {self.smoothing!r}")
-        return problems + super().cross_problems()
+        return problems or super().cross_problems()
 
     @property
     def one_pass(self) -> bool:

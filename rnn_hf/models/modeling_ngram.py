@@ -103,13 +103,12 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
     @property
     def logs(self) -> LogTables:
         """log p of every n-gram that was counted."""
-        config, counts = self.config, self.tables[-1].counts
-        made_of = (config.smoothing, config.k, counts.device, counts.data_ptr(), self.discounts._version)
+        config, taken = self.config, self.discounts.detach()  # loading makes parameters want a gradient
+        versions = [(tensor.data_ptr(), tensor._version) for tensor in (self.tables[-1].counts, taken)]
+        made_of = (config.smoothing, config.k, taken.device, *versions)
         if self._logs is None or self._logs[0] != made_of:
-            self._logs = (
-                made_of,
-                log_tables(list(self.tables), self.discounts, config.smoothing, config.k, config.vocab_size),
-            )
+            tables = list(self.tables)
+            self._logs = made_of, log_tables(tables, taken, config.smoothing, config.k, config.vocab_size)
         return self._logs[1]
 
     def forward(
