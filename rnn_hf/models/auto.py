@@ -9,8 +9,10 @@ from transformers import (
 )
 
 from .config_checks import CheckedConfig
+from .configuration_ffn import FfnConfig
 from .configuration_ngram import NgramConfig
 from .configuration_rnn import RnnConfig
+from .modeling_ffn import FfnForCausalLM, FfnModel
 from .modeling_ngram import NgramForCausalLM
 from .modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
 
@@ -21,6 +23,7 @@ FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> mod
         AutoModelForSequenceClassification: RnnForSequenceClassification,
         AutoModelForTokenClassification: RnnForTokenClassification,
     },
+    FfnConfig: {AutoModel: FfnModel, AutoModelForCausalLM: FfnForCausalLM},
     NgramConfig: {AutoModelForCausalLM: NgramForCausalLM},
 }
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache
+from transformers.utils import is_tracing
 
 from .cache import MAX_HISTORY, RnnCacheLayer, checked_state
 
@@ -45,6 +46,8 @@ def read_windows(
     else:  # which need not hold the oldest step of a window, as no later one has it
         before = state[0].to(steps.dtype)
         before = torch.cat([before.new_full((batch, width - before.shape[1], *steps.shape[2:]), empty), before], 1)
+    if mask is not None and not is_tracing(mask) and bool(mask.all()):
+        mask = None
     if mask is not None:  # the real steps first, in their order
         order = mask.logical_not().long().argsort(dim=1, stable=True)
         steps = steps.gather(1, order.view(batch, time, *[1] * (steps.ndim - 2)).expand_as(steps))
@@ -63,6 +66,6 @@ def read_windows(
                 kept.history, recorded = [[recorded[:, 0]]], recorded[:, 1:]
             recorded = [[state] for state in recorded.unbind(1)]
         kept.update((states[:, -1],), time, recorded)
-        if kept.origin.kind is None:
+        if kept.origin.kind is None and not is_tracing(steps):
             kept.origin = kept.origin._replace(kind=config.state_kind)
     return windows[:, 1:]

@@ -8,6 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_hf import (
+    FfnConfig,
+    FfnForCausalLM,
+    FfnModel,
     NgramConfig,
     NgramForCausalLM,
     RnnConfig,
@@ -88,19 +91,43 @@ def ngram(**fields):
     return NgramForCausalLM(config).fit(torch.tensor(ids)).eval()
 
 
+def ffn(cls, **fields):
+    sizes = {"vocab_size": 41, "embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    return randomise(cls(FfnConfig(**{**sizes, **special, "direct_connections": True, **fields})))
+
+
 # What the shared tests take: name -> the maker of a small random model of 41 tokens, 0 padding, 2 the end of a text,
 # from whatever fields of its configuration a test wants otherwise.
 LANGUAGE_MODELS = {
     **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
+    "ffn": partial(ffn, FfnForCausalLM),
     "ngram": ngram,
     "ngram-unigram": partial(ngram, order=1),
     "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
 }
 CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
-ENCODERS = {"rnn": partial(rnn, RnnModel), "rnn-tagger": partial(rnn, RnnForTokenClassification)}
+OTHERS = {
+    "rnn": partial(rnn, RnnModel),
+    "rnn-tagger": partial(rnn, RnnForTokenClassification),
+    "ffn": partial(ffn, FfnModel),
+}
+MODELS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
+    "ffn": partial(ffn, FfnForCausalLM),
+    "ngram": ngram,
+    "ngram-unigram": partial(ngram, order=1),
+    "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
+}
+CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
+ENCODERS = {
+    "rnn": partial(rnn, RnnModel),
+    "ffn": partial(ffn, FfnModel),
+    "rnn-tagger": partial(rnn, RnnForTokenClassification),
+}
 MODELS = {
     f"{name} {kind}": maker
-    for kind, makers in {"lm": LANGUAGE_MODELS, "classifier": CLASSIFIERS, "other": ENCODERS}.items()
+    for kind, makers in {"lm": LANGUAGE_MODELS, "classifier": CLASSIFIERS, "other": OTHERS}.items()
     for name, maker in makers.items()
 }
 

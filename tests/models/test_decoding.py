@@ -450,7 +450,7 @@ def test_numbers_that_are_not_finite(model):
             with pytest.raises(ValueError, match=r"the scores of the next token are .* in row 0\. Look for NaN"):
                 generate(broken, PROMPT, **options)
     state = read(model, PROMPT)
-    state.layers[0].states[0][0, 0] = float("nan")
+    state.layers[0].states[0][0] = float("nan")
     with pytest.raises(ValueError, match="in the state or embeddings"):
         generate(model, TURN[:1], past_key_values=state)
     with torch.no_grad():

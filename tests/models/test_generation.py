@@ -131,8 +131,9 @@ def test_outputs_as_a_dictionary(model):
         output_logits=True, output_hidden_states=True,
     )  # fmt: skip
     assert len(out.scores) == len(out.logits) == len(out.hidden_states) == 3
-    assert [h.shape for h in out.hidden_states[0]] == [(2, 4, 6), (2, 4, 7), (2, 4, 5)]
     with torch.no_grad():
+        assert out.hidden_states[0][0].shape[:2] == (2, 4)
+        torch.testing.assert_close(out.hidden_states[0], model(PROMPT, output_hidden_states=True).hidden_states)
         logits = model(out.sequences[:, :-1]).logits[:, 3:]
     torch.testing.assert_close(torch.stack(out.logits, 1), logits, atol=1e-6, rtol=0)
 
