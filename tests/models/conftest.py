@@ -8,6 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_hf import (
+    BowConfig,
+    BowForSequenceClassification,
+    CnnConfig,
+    CnnForSequenceClassification,
     FfnConfig,
     FfnForCausalLM,
     FfnModel,
@@ -97,6 +101,25 @@ def ffn(cls, **fields):
     return randomise(cls(FfnConfig(**{**sizes, **special, "direct_connections": True, **fields})))
 
 
+SPECIAL = {"vocab_size": 41, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+
+
+def cnn(**fields):
+    config = CnnConfig(**{**SPECIAL, "embedding_size": 6, "num_filters": 5, "num_labels": 3, **fields})
+    return randomise(CnnForSequenceClassification(config))
+
+
+def bow(**fields):
+    """Fitted to random texts, where it is fitted."""
+    config = BowConfig(**{**SPECIAL, "num_labels": 3, **fields})
+    model = BowForSequenceClassification(config)
+    if config.one_pass:
+        lengths = torch.randint(1, 12, (60,))
+        tokens = torch.randint(3, config.vocab_size, (int(lengths.sum()),))
+        model.fit(tokens, lengths, torch.arange(60) % config.num_labels)
+    return randomise(model)
+
+
 # What the shared tests take: name -> the maker of a small random model of 41 tokens, 0 padding, 2 the end of a text,
 # from whatever fields of its configuration a test wants otherwise.
 LANGUAGE_MODELS = {
@@ -106,7 +129,15 @@ LANGUAGE_MODELS = {
     "ngram-unigram": partial(ngram, order=1),
     "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
 }
-CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
+CLASSIFIERS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
+    "cnn": cnn,
+    "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
+    "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
+    "bow-logistic_regression": partial(bow, classifier="logistic_regression", ngram_max=3, features="tfidf"),
+    "bow-nb_logistic_regression": partial(bow, classifier="nb_logistic_regression"),
+    "bow-mlp": partial(bow, classifier="mlp", embedding_size=6, hidden_size=7, num_hidden_layers=2),
+}
 OTHERS = {
     "rnn": partial(rnn, RnnModel),
     "rnn-tagger": partial(rnn, RnnForTokenClassification),
@@ -119,7 +150,15 @@ MODELS = {
     "ngram-unigram": partial(ngram, order=1),
     "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
 }
-CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
+CLASSIFIERS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
+    "cnn": cnn,
+    "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
+    "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
+    "bow-logistic_regression": partial(bow, classifier="logistic_regression", ngram_max=3, features="tfidf"),
+    "bow-nb_logistic_regression": partial(bow, classifier="nb_logistic_regression"),
+    "bow-mlp": partial(bow, classifier="mlp", embedding_size=6, hidden_size=7, num_hidden_layers=2),
+}
 ENCODERS = {
     "rnn": partial(rnn, RnnModel),
     "ffn": partial(ffn, FfnModel),
@@ -135,4 +174,4 @@ MODELS = {
 def skip_counted(model, wants: str) -> None:
     """Skips a model of a family that counts: it has nothing of what the test `wants`."""
     if model.config.one_pass:
-        pytest.skip(f"{model.config.model_type} holds counts: it has no {wants}")
+        pytest.skip(f"{model.config.model_type} is fitted in one pass: it has no {wants}")
