@@ -124,6 +124,13 @@ def test_averaged_embeddings_are_trained_by_gradient_descent(workplace):
     assert json.loads(Path("mlp/model/metrics.json").read_text())["steps"] == 4
 
 
+def test_penalties_of_layers_over_time_are_refused_where_there_are_none(tmp_path):
+    data = ClassificationDataModule(str(write_reviews(tmp_path)))
+    config = {"model_type": "bow", "classifier": "mlp"}
+    with pytest.raises(ValueError, match="activation_penalty .* are for layers over the tokens of a text"):
+        ClassificationModule(data.tokenizer, data.id2label, config=config, activation_penalty=1.0)
+
+
 @pytest.mark.parametrize(("options", "message"), [
     (["--model.learning_rate", "0.1"], "unknown key 'model.learning_rate' on the command line"),
     (["--model.word_vectors", "glove.6B.50d"], "unknown key 'model.word_vectors'"),
