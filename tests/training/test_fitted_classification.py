@@ -127,7 +127,7 @@ def test_averaged_embeddings_are_trained_by_gradient_descent(workplace):
 def test_penalties_of_layers_over_time_are_refused_where_there_are_none(tmp_path):
     data = ClassificationDataModule(str(write_reviews(tmp_path)))
     config = {"model_type": "bow", "classifier": "mlp"}
-    with pytest.raises(ValueError, match="activation_penalty .* are for layers over the tokens of a text"):
+    with pytest.raises(ValueError, match=r"activation_penalty .* are for layers over the tokens of a text"):
         ClassificationModule(data.tokenizer, data.id2label, config=config, activation_penalty=1.0)
 
 
