@@ -23,9 +23,14 @@ if not _is_command():
     importlib.import_module(".models.auto", __name__)
 
 _LAZY = {
+    "BowConfig": ".models.configuration_bow",
+    "BowForSequenceClassification": ".models.modeling_bow",
     "ClassificationDataModule": ".data.classification",
     "ClassificationModule": ".training.classification",
+    "CnnConfig": ".models.configuration_cnn",
+    "CnnForSequenceClassification": ".models.modeling_cnn",
     "CountingModule": ".training.counting",
+    "FittedClassificationModule": ".training.fitted_classification",
     "FfnConfig": ".models.configuration_ffn",
     "FfnForCausalLM": ".models.modeling_ffn",
     "FfnModel": ".models.modeling_ffn",

@@ -42,6 +42,7 @@ from ..training.classification_plots import draw_report
 from ..training.counting import CountingModule
 from ..training.curves import draw_run
 from ..training.export import write_model_folder
+from ..training.fitted_classification import FittedClassificationModule
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.module import TextModule
@@ -60,7 +61,7 @@ CLASSES = {
 }
 
 # where a family is fitted in one pass, without an optimiser
-ONE_PASS = {"language_modeling": CountingModule}
+ONE_PASS = {"language_modeling": CountingModule, "classification": FittedClassificationModule}
 
 TRAINER_DEFAULTS = {
     "max_epochs": 10,

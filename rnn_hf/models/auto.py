@@ -9,9 +9,13 @@ from transformers import (
 )
 
 from .config_checks import CheckedConfig
+from .configuration_bow import BowConfig
+from .configuration_cnn import CnnConfig
 from .configuration_ffn import FfnConfig
 from .configuration_ngram import NgramConfig
 from .configuration_rnn import RnnConfig
+from .modeling_bow import BowForSequenceClassification
+from .modeling_cnn import CnnForSequenceClassification
 from .modeling_ffn import FfnForCausalLM, FfnModel
 from .modeling_ngram import NgramForCausalLM
 from .modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
@@ -23,6 +27,8 @@ FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> mod
         AutoModelForSequenceClassification: RnnForSequenceClassification,
         AutoModelForTokenClassification: RnnForTokenClassification,
     },
+    CnnConfig: {AutoModelForSequenceClassification: CnnForSequenceClassification},
+    BowConfig: {AutoModelForSequenceClassification: BowForSequenceClassification},
     FfnConfig: {AutoModel: FfnModel, AutoModelForCausalLM: FfnForCausalLM},
     NgramConfig: {AutoModelForCausalLM: NgramForCausalLM},
 }

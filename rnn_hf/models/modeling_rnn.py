@@ -31,6 +31,7 @@ from .input_checks import (
     label_ids,
     mask_or_padding,
     pad_rows,
+    real_steps,
     step_mask,
     token_rows,
 )
@@ -392,10 +393,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
             **kwargs,
         )
         hidden = outputs.last_hidden_state
-        mask = step_mask(attention_mask, *hidden.shape[:2])
-        if mask is None:
-            mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        logits = self.score(self.dropout(self.pooler(hidden, mask)))
+        logits = self.score(self.dropout(self.pooler(hidden, real_steps(attention_mask, hidden))))
         loss = None
         if labels is not None:
             labels = checked_labels(labels, logits, self.config)

@@ -19,8 +19,8 @@ class OnePassModule(TextModule):
     one_pass = True
     trainer_defaults = {"max_epochs": 1, "enable_checkpointing": False}  # a run takes seconds: nothing to go on from
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, **arguments: Any):
+        super().__init__(**arguments)
         self.automatic_optimization = False
         self.batches: list[dict[str, Any]] = []
 
