@@ -8,6 +8,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rnn_hf import (
+    BowConfig,
+    BowForSequenceClassification,
+    CnnConfig,
+    CnnForCausalLM,
+    CnnForSequenceClassification,
+    CnnModel,
     FfnConfig,
     FfnForCausalLM,
     FfnModel,
@@ -91,6 +97,20 @@ def ngram(**fields):
     return NgramForCausalLM(config).fit(torch.tensor(ids)).eval()
 
 
+def cnn(cls, **fields):
+    sizes = {"vocab_size": 41, "embedding_size": 6, "kernel_sizes": [3, 2], "num_filters": 4, "num_hidden_layers": 3}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    return randomise(cls(CnnConfig(**{**sizes, **special, "num_labels": 3, **fields})))
+
+
+def bow(**fields):
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    model = BowForSequenceClassification(BowConfig(**{"vocab_size": 41, **special, "num_labels": 3, **fields}))
+    if model.config.one_pass:
+        model.fit(torch.randint(3, 41, (270,)), torch.full((30,), 9), torch.arange(30) % 3)
+    return randomise(model)
+
+
 def ffn(cls, **fields):
     sizes = {"vocab_size": 41, "embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
@@ -101,29 +121,23 @@ def ffn(cls, **fields):
 # from whatever fields of its configuration a test wants otherwise.
 LANGUAGE_MODELS = {
     **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
+    "cnn": partial(cnn, CnnForCausalLM),
     "ffn": partial(ffn, FfnForCausalLM),
     "ngram": ngram,
     "ngram-unigram": partial(ngram, order=1),
     "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
 }
-CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
+CLASSIFIERS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
+    "bow": bow,
+    "bow-mlp": partial(bow, classifier="mlp"),
+    "cnn": partial(cnn, CnnForSequenceClassification),
+}
 OTHERS = {
     "rnn": partial(rnn, RnnModel),
     "rnn-tagger": partial(rnn, RnnForTokenClassification),
+    "cnn": partial(cnn, CnnModel),
     "ffn": partial(ffn, FfnModel),
-}
-MODELS = {
-    **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
-    "ffn": partial(ffn, FfnForCausalLM),
-    "ngram": ngram,
-    "ngram-unigram": partial(ngram, order=1),
-    "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
-}
-CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
-ENCODERS = {
-    "rnn": partial(rnn, RnnModel),
-    "ffn": partial(ffn, FfnModel),
-    "rnn-tagger": partial(rnn, RnnForTokenClassification),
 }
 MODELS = {
     f"{name} {kind}": maker
