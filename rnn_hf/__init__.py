@@ -28,6 +28,8 @@ _LAZY = {
     "ClassificationDataModule": ".data.classification",
     "ClassificationModule": ".training.classification",
     "CnnConfig": ".models.configuration_cnn",
+    "CnnForCausalLM": ".models.modeling_cnn",
+    "CnnModel": ".models.modeling_cnn",
     "CnnForSequenceClassification": ".models.modeling_cnn",
     "CountingModule": ".training.counting",
     "FittedClassificationModule": ".training.fitted_classification",

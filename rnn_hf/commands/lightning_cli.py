@@ -5,6 +5,7 @@ before anything is computed, the run folder, and the Hugging Face folder with th
 """
 
 import argparse
+import contextlib
 import functools
 import logging
 import re
@@ -44,7 +45,8 @@ from ..training.export import write_model_folder
 from ..training.fitted_classification import FittedClassificationModule
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
-from ..training.one_pass import OnePassModule
+from ..training.module import TextModule
+from ..training.one_pass import ONE_PROCESS
 from ..training.pretrained import model_config
 from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
@@ -103,6 +105,28 @@ def quiet_lightning() -> None:
     disable_progress_bar()  # transformers', when a folder is read or written
 
 
+def module_of(task: str, recipe: dict, options: Options) -> type[TextModule]:
+    """The LightningModule of a task, for a family that is trained or one that is fitted in one pass.
+
+    What is wrong with the family's fields is said later.
+    """
+    config = (recipe.get("model") or {}).get("config") or {}
+    for name, value in options:
+        if value is not None and (name == "model.config" or name.startswith("model.config.")):
+            value = yaml.safe_load(value)
+            for key in reversed(name.split(".")[2:]):
+                value = {key: value}
+            config = merged(config, value or {}) if isinstance(value, dict | None) else value
+    module = CLASSES[task][0]
+    if task not in ONE_PASS or not isinstance(config, dict):
+        return module
+    family = families(module.auto_class).get(config.get("model_type", "rnn"))
+    with contextlib.suppress(ValueError, TypeError):
+        if family and family(**{name: value for name, value in config.items() if name != "model_type"}).one_pass:
+            return ONE_PASS[task]
+    return module
+
+
 class FitCLI(LightningCLI):
     """Builds the module, the datamodule and the trainer of a run; `fit` runs it.
 
@@ -121,20 +145,17 @@ class FitCLI(LightningCLI):
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
         recipe = with_kind_of_options(functools.reduce(merged, recipes.values(), {}), options)
-        module, datamodule = CLASSES[task]
-        if task in ONE_PASS and _is_one_pass(module.auto_class, recipe, options):
-            module = ONE_PASS[task]
-        self.module = module
+        self.module = module_of(task, recipe, options)
         args = [f"--config={yaml.safe_dump(recipe, sort_keys=False)}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
-                module,
-                datamodule,
+                self.module,
+                CLASSES[task][1],
                 args=args,
                 run=False,
                 seed_everything_default=0,
-                trainer_defaults=TRAINER_DEFAULTS | module.trainer_defaults,
+                trainer_defaults=TRAINER_DEFAULTS | self.module.trainer_defaults,
                 save_config_callback=None,  # recipe.yaml in the model folder is the one that counts
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -177,7 +198,7 @@ class FitCLI(LightningCLI):
             help="steps with a non-finite loss or gradient that a run may leave out; at the next it stops",
         )
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
-        if not issubclass(self.module, OnePassModule):
+        if not self.module.one_pass:
             parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
         if self.module is LanguageModelingModule:
@@ -300,7 +321,10 @@ class FitCLI(LightningCLI):
         for name, number in launched().items():
             if settings[name] in (1, "auto"):
                 settings[name] = number
-        if settings.strategy == "auto" and (settings.devices not in (1, "1", "auto") or settings.num_nodes != 1):
+        several = settings.devices not in (1, "1", "auto") or settings.num_nodes != 1
+        if several and self.module.one_pass:  # before the others are started
+            raise ValueError(ONE_PROCESS.format(self.model.model.config.model_type))
+        if settings.strategy == "auto" and several:
             # A cluster of an adaptive head gets no gradient from a batch without its words.
             may_be_unused = getattr(self.model.model.config, "lm_head", "full") == "adaptive"
             settings.strategy = "ddp_find_unused_parameters_true" if may_be_unused else "ddp"
@@ -428,23 +452,6 @@ def _what_decides(recipe: dict) -> dict:
     """The part of a whole configuration that a resumed run must have in common with its checkpoint."""
     trainer = {k: v for k, v in recipe["trainer"].items() if k not in _DECIDES_NOTHING_OF_TRAINER}
     return {k: v for k, v in recipe.items() if k not in _DECIDES_NOTHING} | {"trainer": trainer}
-
-
-def _is_one_pass(auto_class: type, recipe: dict, options: Options) -> bool:
-    """Whether the family that is asked for is fitted in one pass. What is wrong with its fields is said later."""
-    asked = {"model": {"config": (recipe.get("model") or {}).get("config") or {}}}
-    for name, value in options:
-        if value is not None and (name == "model.config" or name.startswith("model.config.")):
-            for key in reversed(name.split(".")):
-                value = {key: yaml.safe_load(value) if isinstance(value, str) else value}
-            asked = merged(asked, value)
-    config = asked["model"]["config"]
-    if not isinstance(config, dict) or (family := families(auto_class).get(config.get("model_type", "rnn"))) is None:
-        return False
-    try:
-        return family(**{name: value for name, value in config.items() if name != "model_type"}).one_pass
-    except (ValueError, TypeError):
-        return False
 
 
 def _data_seed(seed: bool | int) -> int:

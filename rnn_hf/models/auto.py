@@ -15,7 +15,7 @@ from .configuration_ffn import FfnConfig
 from .configuration_ngram import NgramConfig
 from .configuration_rnn import RnnConfig
 from .modeling_bow import BowForSequenceClassification
-from .modeling_cnn import CnnForSequenceClassification
+from .modeling_cnn import CnnForCausalLM, CnnForSequenceClassification, CnnModel
 from .modeling_ffn import FfnForCausalLM, FfnModel
 from .modeling_ngram import NgramForCausalLM
 from .modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
@@ -27,7 +27,11 @@ FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> mod
         AutoModelForSequenceClassification: RnnForSequenceClassification,
         AutoModelForTokenClassification: RnnForTokenClassification,
     },
-    CnnConfig: {AutoModelForSequenceClassification: CnnForSequenceClassification},
+    CnnConfig: {
+        AutoModel: CnnModel,
+        AutoModelForCausalLM: CnnForCausalLM,
+        AutoModelForSequenceClassification: CnnForSequenceClassification,
+    },
     BowConfig: {AutoModelForSequenceClassification: BowForSequenceClassification},
     FfnConfig: {AutoModel: FfnModel, AutoModelForCausalLM: FfnForCausalLM},
     NgramConfig: {AutoModelForCausalLM: NgramForCausalLM},

@@ -4,6 +4,8 @@ from typing import Any
 
 from .module import TextModule
 
+ONE_PROCESS = "{} is fitted to all training data by one process: start one, with trainer.devices 1"
+
 
 class OnePassModule(TextModule):
     """A LightningModule that hands all training batches of one epoch to `fit_batches`, before the first evaluation.
@@ -25,7 +27,7 @@ class OnePassModule(TextModule):
     def setup(self, stage: str) -> None:
         name, epochs = self.model.config.model_type, self.trainer.max_epochs
         if self.trainer.world_size > 1:
-            raise ValueError(f"{name} is fitted to all training data by one process: start one, with trainer.devices 1")
+            raise ValueError(ONE_PROCESS.format(name))
         if stage == "fit" and epochs != 1:
             raise ValueError(f"{name} is fitted in one pass: trainer.max_epochs must be 1; got {epochs}")
 

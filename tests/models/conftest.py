@@ -11,7 +11,9 @@ from rnn_hf import (
     BowConfig,
     BowForSequenceClassification,
     CnnConfig,
+    CnnForCausalLM,
     CnnForSequenceClassification,
+    CnnModel,
     FfnConfig,
     FfnForCausalLM,
     FfnModel,
@@ -95,23 +97,22 @@ def ngram(**fields):
     return NgramForCausalLM(config).fit(torch.tensor(ids)).eval()
 
 
+def cnn(cls, **fields):
+    sizes = {"vocab_size": 41, "embedding_size": 6, "kernel_sizes": [3, 2], "num_filters": 4, "num_hidden_layers": 3}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    return randomise(cls(CnnConfig(**{**sizes, **special, "num_labels": 3, **fields})))
+
+
 def ffn(cls, **fields):
     sizes = {"vocab_size": 41, "embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
     special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
     return randomise(cls(FfnConfig(**{**sizes, **special, "direct_connections": True, **fields})))
 
 
-SPECIAL = {"vocab_size": 41, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-
-
-def cnn(**fields):
-    config = CnnConfig(**{**SPECIAL, "embedding_size": 6, "num_filters": 5, "num_labels": 3, **fields})
-    return randomise(CnnForSequenceClassification(config))
-
-
 def bow(**fields):
     """Fitted to random texts, where it is fitted."""
-    config = BowConfig(**{**SPECIAL, "num_labels": 3, **fields})
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    config = BowConfig(**{"vocab_size": 41, **special, "num_labels": 3, **fields})
     model = BowForSequenceClassification(config)
     if config.one_pass:
         lengths = torch.randint(1, 12, (60,))
@@ -124,6 +125,7 @@ def bow(**fields):
 # from whatever fields of its configuration a test wants otherwise.
 LANGUAGE_MODELS = {
     **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
+    "cnn": partial(cnn, CnnForCausalLM),
     "ffn": partial(ffn, FfnForCausalLM),
     "ngram": ngram,
     "ngram-unigram": partial(ngram, order=1),
@@ -131,8 +133,8 @@ LANGUAGE_MODELS = {
 }
 CLASSIFIERS = {
     **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
-    "cnn": cnn,
-    "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
+    "cnn": partial(cnn, CnnForSequenceClassification),
+    "cnn-deep": partial(cnn, CnnForSequenceClassification, kernel_sizes=[2, 5], num_hidden_layers=3),
     "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
     "bow-logistic_regression": partial(bow, classifier="logistic_regression", ngram_max=3, features="tfidf"),
     "bow-nb_logistic_regression": partial(bow, classifier="nb_logistic_regression"),
@@ -141,28 +143,8 @@ CLASSIFIERS = {
 OTHERS = {
     "rnn": partial(rnn, RnnModel),
     "rnn-tagger": partial(rnn, RnnForTokenClassification),
+    "cnn": partial(cnn, CnnModel),
     "ffn": partial(ffn, FfnModel),
-}
-MODELS = {
-    **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
-    "ffn": partial(ffn, FfnForCausalLM),
-    "ngram": ngram,
-    "ngram-unigram": partial(ngram, order=1),
-    "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
-}
-CLASSIFIERS = {
-    **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
-    "cnn": cnn,
-    "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
-    "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
-    "bow-logistic_regression": partial(bow, classifier="logistic_regression", ngram_max=3, features="tfidf"),
-    "bow-nb_logistic_regression": partial(bow, classifier="nb_logistic_regression"),
-    "bow-mlp": partial(bow, classifier="mlp", embedding_size=6, hidden_size=7, num_hidden_layers=2),
-}
-ENCODERS = {
-    "rnn": partial(rnn, RnnModel),
-    "ffn": partial(ffn, FfnModel),
-    "rnn-tagger": partial(rnn, RnnForTokenClassification),
 }
 MODELS = {
     f"{name} {kind}": maker

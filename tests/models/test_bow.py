@@ -211,7 +211,7 @@ def test_weightiest_words_of_averaged_embeddings():
     found = model.weightiest_features(tokenizer, 3)["LABEL_0"]
     assert {word for word, _ in found} == {"good", "bad", "film"}
     logits = model(torch.tensor([[tokenizer.convert_tokens_to_ids(found[0][0])]])).logits[0]
-    assert found[0][1] == pytest.approx(float(logits[0] - logits.mean()), abs=1e-6)
+    assert found[0][1] == pytest.approx((logits[0] - logits.mean()).item(), abs=1e-6)
 
 
 def test_averaged_embeddings():
