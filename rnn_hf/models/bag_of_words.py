@@ -17,7 +17,8 @@ from .ngram_features import make_table
 
 LEAST_ROWS = 0.5  # what a label without rows counts as: its logarithm is finite
 MOST_ITERATIONS = 1000
-LEAST_GRADIENT = 1e-7  # the largest entry of the gradient, in nats per row, at which L-BFGS ends
+# Largest entry of the gradient, in nats per row, at which L-BFGS ends, and above which it has ended too early.
+ENDS_AT, TOO_STEEP = 3e-8, 1e-6
 
 
 class Fitted(NamedTuple):
@@ -169,7 +170,7 @@ def logistic_regression(
         parameters,
         max_iter=MOST_ITERATIONS,
         history_size=10,
-        tolerance_grad=LEAST_GRADIENT,
+        tolerance_grad=ENDS_AT,
         tolerance_change=1e-14,
         line_search_fn="strong_wolfe",
     )
@@ -190,10 +191,10 @@ def logistic_regression(
     with torch.no_grad():
         optimizer.step(loss)
     steepest = max(float(parameter.grad.abs().max()) for parameter in parameters)
-    if steepest > LEAST_GRADIENT:
+    if steepest > TOO_STEEP:
         warnings.warn(
-            f"L-BFGS ended with a gradient of {steepest:.1e} nats per row, above {LEAST_GRADIENT:.0e}: a larger "
-            "model.config.l2_penalty converges faster",
+            f"L-BFGS ended with a gradient of {steepest:.1e} nats per row, above {TOO_STEEP:.0e}: a larger l2_penalty "
+            "converges faster",
             stacklevel=2,
         )
     return (weight if scale is None else weight * scale), bias

@@ -37,9 +37,9 @@ class NgramScores(nn.Module):
         size = config.num_features
         self.register_buffer("table", torch.zeros(size, dtype=torch.int64))  # see `ngram_features`
         if config.features == "tfidf":
-            self.idf = nn.Parameter(torch.ones(size), requires_grad=False)
-        self.weight = nn.Parameter(torch.zeros(size, config.num_labels), requires_grad=False)
-        self.bias = nn.Parameter(torch.zeros(config.num_labels), requires_grad=False)
+            self.idf = nn.Parameter(torch.ones(size))
+        self.weight = nn.Parameter(torch.zeros(size, config.num_labels))
+        self.bias = nn.Parameter(torch.zeros(config.num_labels))
 
     def forward(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """(batch, time) ids, and bool, false at padding -> (batch, num_labels)."""
@@ -69,7 +69,8 @@ class BowForSequenceClassification(TextPreTrainedModel):
         "AutoModelForSequenceClassification": "modeling_bow.BowForSequenceClassification",
     }
     accepts_loss_kwargs = False  # the loss is a batch's mean: Trainer divides it by its accumulation steps
-    _keep_in_fp32_modules_strict = ["ngrams"]  # sums of thousands of weights
+    # Sums of thousands of weights. Not the table, whose int64 would become float32 too.
+    _keep_in_fp32_modules_strict = ["ngrams.weight", "ngrams.bias", "ngrams.idf"]
 
     def __init__(self, config: BowConfig):
         super().__init__(config)
