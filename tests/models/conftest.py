@@ -85,11 +85,12 @@ def rnn(cls, **fields):
     return randomise(cls(full_config(**{"num_labels": 3, "pooling": "attention", **fields})))
 
 
+SPECIAL = {"vocab_size": 41, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+
+
 def ngram(**fields):
     """Counted from a text whose next token depends on the last two, mostly."""
-    config = NgramConfig(
-        **{"vocab_size": 41, "order": 4, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, **fields}
-    )
+    config = NgramConfig(**{**SPECIAL, "order": 4, **fields})
     ids = torch.randint(2, config.vocab_size, (600,)).tolist()
     for t in range(2, len(ids)):
         if torch.rand(()) < 0.7:
@@ -97,22 +98,21 @@ def ngram(**fields):
     return NgramForCausalLM(config).fit(torch.tensor(ids)).eval()
 
 
-def cnn(cls, **fields):
-    sizes = {"vocab_size": 41, "embedding_size": 6, "kernel_sizes": [3, 2], "num_filters": 4, "num_hidden_layers": 3}
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    return randomise(cls(CnnConfig(**{**sizes, **special, "num_labels": 3, **fields})))
-
-
 def ffn(cls, **fields):
-    sizes = {"vocab_size": 41, "embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    return randomise(cls(FfnConfig(**{**sizes, **special, "direct_connections": True, **fields})))
+    sizes = {"embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
+    return randomise(cls(FfnConfig(**{**SPECIAL, **sizes, "direct_connections": True, **fields})))
+
+
+def cnn(cls=CnnForSequenceClassification, **fields):
+    return randomise(cls(CnnConfig(**{**SPECIAL, "embedding_size": 6, "num_filters": 5, "num_labels": 3, **fields})))
+
+
+GATED = {"kernel_sizes": [3, 2], "num_hidden_layers": 3}
 
 
 def bow(**fields):
     """Fitted to random texts, where it is fitted."""
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    config = BowConfig(**{"vocab_size": 41, **special, "num_labels": 3, **fields})
+    config = BowConfig(**{**SPECIAL, "num_labels": 3, **fields})
     model = BowForSequenceClassification(config)
     if config.one_pass:
         lengths = torch.randint(1, 12, (60,))
@@ -125,7 +125,7 @@ def bow(**fields):
 # from whatever fields of its configuration a test wants otherwise.
 LANGUAGE_MODELS = {
     **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
-    "cnn": partial(cnn, CnnForCausalLM),
+    "cnn": partial(cnn, CnnForCausalLM, **GATED),
     "ffn": partial(ffn, FfnForCausalLM),
     "ngram": ngram,
     "ngram-unigram": partial(ngram, order=1),
@@ -133,8 +133,8 @@ LANGUAGE_MODELS = {
 }
 CLASSIFIERS = {
     **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
-    "cnn": partial(cnn, CnnForSequenceClassification),
-    "cnn-deep": partial(cnn, CnnForSequenceClassification, kernel_sizes=[2, 5], num_hidden_layers=3),
+    "cnn": cnn,
+    "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
     "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
     "bow-logistic_regression": partial(bow, classifier="logistic_regression", ngram_max=3, features="tfidf"),
     "bow-nb_logistic_regression": partial(bow, classifier="nb_logistic_regression"),
@@ -143,7 +143,7 @@ CLASSIFIERS = {
 OTHERS = {
     "rnn": partial(rnn, RnnModel),
     "rnn-tagger": partial(rnn, RnnForTokenClassification),
-    "cnn": partial(cnn, CnnModel),
+    "cnn": partial(cnn, CnnModel, **GATED),
     "ffn": partial(ffn, FfnModel),
 }
 MODELS = {

@@ -1,7 +1,5 @@
 """What is the convolutional family's own: its windows, beside an outside truth, and texts shorter than they are."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,8 +7,6 @@ from torch.nn import functional as F
 from rnn_hf import CnnConfig, CnnForSequenceClassification
 
 from .conftest import cnn
-
-classifier = partial(cnn, CnnForSequenceClassification, num_hidden_layers=1)
 
 
 def windows_by_hand(model, ids):
@@ -34,7 +30,7 @@ def windows_by_hand(model, ids):
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_each_window_is_the_filter_times_its_tokens(width, length):
     """Also where the text is shorter than the window, alone and between longer texts on either side of padding."""
-    model = classifier(kernel_sizes=[width])
+    model = cnn(kernel_sizes=[width])
     ids = torch.randint(3, 41, (length,)).tolist()
     expected = model.score(windows_by_hand(model, ids))
     torch.testing.assert_close(model(torch.tensor([ids])).logits[0], expected)
@@ -46,32 +42,32 @@ def test_each_window_is_the_filter_times_its_tokens(width, length):
 
 
 def test_layers_after_the_first_add_to_what_they_read():
-    model = classifier(num_hidden_layers=3, kernel_sizes=[3])
+    model = cnn(num_hidden_layers=3, kernel_sizes=[3])
     ids = torch.randint(3, 41, (2, 7))
     with torch.no_grad():
         for layer in model.layers[1:]:
             for convolution in layer.filters:
                 convolution.weight.zero_()
                 convolution.bias.zero_()
-    shallow = classifier(kernel_sizes=[3])
+    shallow = cnn(kernel_sizes=[3])
     shallow.load_state_dict(model.state_dict(), strict=False)
     torch.testing.assert_close(model(ids).logits, shallow(ids).logits)
 
 
 def test_padding_is_told_by_its_id_without_a_mask():
-    model = classifier()
+    model = cnn()
     ids = torch.tensor([[5, 6, 7, 0, 0]])
     torch.testing.assert_close(model(ids).logits, model(ids[:, :3]).logits)
 
 
 def test_a_text_of_padding_alone_has_the_numbers_of_no_word():
-    model = classifier()
+    model = cnn()
     out = model(torch.tensor([[5, 6]]), attention_mask=torch.zeros(1, 2)).logits
     torch.testing.assert_close(out[0], model.score.bias)
 
 
 def test_compiles_without_a_graph_break():
-    model = classifier(num_hidden_layers=2)
+    model = cnn(num_hidden_layers=2)
     ids, mask = torch.randint(3, 41, (3, 7)), torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [0] * 2 + [1] * 5])
     with torch.no_grad():
         out = torch.compile(model, fullgraph=True, backend="aot_eager")(ids, mask)

@@ -10,7 +10,7 @@ from .conftest import cnn
 
 def test_equals_gated_convolutions_of_the_past():
     """h = (X * W + b) sigmoid(X * V + c) + path(X), with zeros before the text (Dauphin et al. 2017, eq. 1)."""
-    model = cnn(CnnForCausalLM, num_hidden_layers=2)
+    model = cnn(CnnForCausalLM, kernel_sizes=[3, 2], num_hidden_layers=2)
     ids = torch.randint(3, 41, (2, 7))
     hidden = model.model.embed_tokens(ids).transpose(1, 2)  # [batch, features, time]
     for layer in model.model.layers:
@@ -26,7 +26,7 @@ def test_equals_gated_convolutions_of_the_past():
 
 def test_layers_see_further_than_one_window():
     """Two layers whose widest window has three tokens reach five tokens back, and no further."""
-    model = cnn(CnnForCausalLM, num_hidden_layers=2)
+    model = cnn(CnnForCausalLM, kernel_sizes=[3, 2], num_hidden_layers=2)
     ids = torch.randint(3, 41, (1, 9))
     other = ids.clone()
     other[0, 2] = 3 + (ids[0, 2] - 2) % 38
