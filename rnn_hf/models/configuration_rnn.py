@@ -3,7 +3,6 @@
 import itertools
 
 from .config_checks import (
-    MAX_PARAMETERS,
     CheckedConfig,
     boolean,
     checked_config,
@@ -93,6 +92,7 @@ class RnnConfig(CheckedConfig):
 
     model_type = "rnn"
     keys_to_ignore_at_inference = ["past_key_values"]
+    size_fields = ("vocab_size", "embedding_size", "hidden_size", "last_hidden_size", "num_hidden_layers")
 
     vocab_size: int = 10_000
     embedding_size: int = 256
@@ -165,18 +165,7 @@ class RnnConfig(CheckedConfig):
                 f"adaptive_cutoffs must be below vocab_size={self.vocab_size}; got {self.cutoffs}: "
                 "leave them out, or take lm_head='full' for so few words"
             )
-        if self.num_parameters > MAX_PARAMETERS:
-            problems.append(
-                f"vocab_size={self.vocab_size}, embedding_size={self.embedding_size}, hidden_size={self.hidden_size}, "
-                f"last_hidden_size={self.last_hidden_size}, num_hidden_layers={self.num_hidden_layers} make "
-                f"{self.num_parameters:.1e} parameters, more than {MAX_PARAMETERS:.1e}: lower them"
-            )
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            ids = getattr(self, name)
-            for token_id in ids if isinstance(ids, list) else [ids]:
-                if token_id is not None and not 0 <= token_id < self.vocab_size:
-                    problems.append(f"{name} must be from 0 to {self.vocab_size - 1} (vocab_size - 1); got {token_id}")
-        return problems
+        return problems + super().cross_problems()
 
     @property
     def directions(self) -> int:
@@ -200,17 +189,27 @@ class RnnConfig(CheckedConfig):
         first = max(1, self.vocab_size * 6 // 100)
         return self.adaptive_cutoffs or [first, max(first + 1, self.vocab_size * 30 // 100)]
 
-    def state_names(self, layer: int) -> list[str]:
-        """What the tensors of a layer's state are: `h`, of an LSTM `c`, and of the last layer its output where a
-        connection makes that another than `h`: a chunk of padding alone repeats it."""
+    def state_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """The tensors of a layer's state, shapes without the batch.
+
+        `h`, of an LSTM `c`, and of the last layer its output where a connection makes that another than `h`: a chunk of
+        padding alone repeats it.
+        """
         carries_output = self.layer_connection != "none" and layer == self.num_hidden_layers - 1
-        return ["h"] + ["c"] * (self.cell_type == "lstm") + ["output"] * carries_output
+        names = ["h"] + ["c"] * (self.cell_type == "lstm") + ["output"] * carries_output
+        return dict.fromkeys(names, (self.layer_sizes[layer][1] * self.directions,))
 
     @property
     def state_kind(self) -> str:
         """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""
         cell = f"{self.nonlinearity} {self.cell_type}" if self.cell_type == "elman" else self.cell_type
         return f"{cell}, {'bidirectional' if self.bidirectional else 'forward'}, connection {self.layer_connection}"
+
+    @property
+    def state_identity(self) -> dict[str, object]:
+        """What a state depends on, as it comes back from JSON."""
+        names = ("model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions")
+        return {name: getattr(self, name) for name in names} | {"layer_sizes": [list(s) for s in self.layer_sizes]}
 
     @property
     def num_parameters(self) -> int:
@@ -224,9 +223,6 @@ class RnnConfig(CheckedConfig):
     @property
     def layer_types(self) -> list[str]:
         return ["rnn"] * self.num_hidden_layers
-
-    def validate_layer_type(self):
-        """Replaces transformers' check, whose allowed types are attention's."""
 
 
 __all__ = ["GATES", "RnnConfig"]

@@ -36,7 +36,12 @@ class LastOutput(Kept):
     """The output of a model's last layer, before and after its dropout."""
 
     def __init__(self, model: PreTrainedModel):
-        reader = next(part for part in model.children() if isinstance(part, LockedDropout | Pooler))
+        reader = next((part for part in model.children() if isinstance(part, LockedDropout | Pooler)), None)
+        if reader is None:
+            raise ValueError(
+                "model.activation_penalty and model.temporal_activation_penalty are for layers over the tokens of a "
+                f"text, which {type(model).__name__} of this configuration has not: leave them out"
+            )
         self.is_dropped = isinstance(reader, LockedDropout)
         super().__init__(reader)
 
