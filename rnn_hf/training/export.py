@@ -25,6 +25,7 @@ UNITS = {
     "f1_micro": "F1 of all labels' counts together, 0 to 1",
     "calibration_error": "expected calibration error: mean |accuracy - confidence| over 15 bins, 0 to 1",
     "confusion_matrix": "rows; true labels downward, predicted labels across, in the order of the labels",
+    "zero_probability_share": "share of tokens with probability 0, 0 to 1; above 0 the perplexity is infinite (null)",
     "wall_seconds": "seconds, training and evaluation",
 }
 
