@@ -203,6 +203,7 @@ class Answer(BaseHTTPRequestHandler):
     """One request and its answer."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each body waits 40 ms for its headers
     hub: Hub
     url: str
 
