@@ -203,7 +203,7 @@ class FitCLI(LightningCLI):
             model.pretrained = model_folder(model.pretrained)
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": model.pretrained}
-        model_config(model.config, model.pretrained)
+        model_config(CLASSES[self.task][0].auto_class, model.config, model.pretrained)
         extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
         for file in (model.word_vectors, extra_words):  # before some seconds of reading the data
             if isinstance(file, str):

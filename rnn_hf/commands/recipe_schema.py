@@ -10,8 +10,8 @@ import re
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
+from ..models.auto import families
 from ..models.config_checks import FLOAT_TYPES
-from ..models.configuration_rnn import RnnConfig
 from ..tokenization import KINDS, RULES, kind_options
 from .fit import TASKS
 from .lightning_cli import CLASSES, FitCLI
@@ -91,7 +91,7 @@ def _task_properties(task: str) -> dict[str, Any]:
         for name, rule in rules.items():
             if name in (known := properties[section]["properties"]):
                 known[name] |= getattr(rule, "schema", {})
-    properties["model"]["properties"]["config"] |= _config_schema()
+    properties["model"]["properties"]["config"] |= _config_schema(families(module.auto_class))
     properties["data"]["properties"]["tokenizer"] |= _tokenizer_schema()
     for name in PLUGINS:
         properties["trainer"]["properties"][name] |= _plugin_schema(name)
@@ -130,19 +130,32 @@ def _type_schema(hint: Any) -> dict[str, Any]:
     return {"type": name} if name else {}
 
 
-def _config_schema() -> dict[str, Any]:
-    """`model.config`: the fields of `RnnConfig` with their documentation."""
-    fields = {name: dict(getattr(rule, "schema", {})) for name, rule in RnnConfig.field_rules.items()}
+def _config_schema(families: dict[str, type]) -> dict[str, Any]:
+    """`model.config`: the fields of the family that `model_type` names, `rnn` without it."""
+    chosen = [
+        {
+            "if": {"properties": {"model_type": {"const": name}}, "required": [] if name == "rnn" else ["model_type"]},
+            "then": _fields_schema(config_class) | {"type": ["object", "null"]},
+        }
+        for name, config_class in families.items()
+    ]
+    family = {"enum": list(families), "default": "rnn", "description": "The family."}
+    return {"type": ["object", "null"], "properties": {"model_type": family}, "allOf": chosen}
+
+
+def _fields_schema(config_class: type) -> dict[str, Any]:
+    """The fields of a family's configuration with their documentation."""
+    fields = {name: dict(getattr(rule, "schema", {})) for name, rule in config_class.field_rules.items()}
     for names, text in re.findall(
-        r"^ {8}([\w, ]+?) \(`.*?\):(.*?)(?=^ {8}\w|^ {4}\w|\Z)", RnnConfig.__doc__, re.M | re.S
+        r"^ {8}([\w, ]+?) \(`.*?\):(.*?)(?=^ {8}\w|^ {4}\w|\Z)", config_class.__doc__, re.M | re.S
     ):
         for name in names.split(", "):
             fields[name]["description"] = " ".join(text.split())
     for name in fields:
-        default = getattr(RnnConfig, name, None)
+        default = getattr(config_class, name, None)
         if default is not None:
             fields[name]["default"] = default
-    return _closed(fields | INHERITED) | {"type": ["object", "null"]}
+    return _closed({"model_type": {}} | fields | INHERITED)
 
 
 def _tokenizer_schema() -> dict[str, Any]:

@@ -12,8 +12,9 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 from transformers.cache_utils import Cache
 
 from ..models.cache import new_cache
+from ..models.causal_lm import FiniteScores
 from ..models.config_checks import integer, require
-from ..models.modeling_rnn import FiniteScores, RnnForCausalLM
+from ..models.modeling_rnn import RnnForCausalLM
 
 
 @torch.no_grad()

@@ -233,10 +233,30 @@ class CheckedConfig(PreTrainedConfig):
     """What the configurations of all families share beside their fields."""
 
     field_rules = {}
+    size_fields = ("vocab_size",)  # what decides on `num_parameters`, for the error that names them
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that a model of this configuration holds, for the budget: small parts may be left out."""
+        raise NotImplementedError
 
     def cross_problems(self) -> list[str]:
-        """Problems between fields, once each field alone is right. Families override it."""
-        return []
+        """Problems between fields, once each field alone is right. Families add theirs."""
+        problems = []
+        if self.num_parameters > MAX_PARAMETERS:
+            sizes = ", ".join(f"{name}={getattr(self, name)}" for name in self.size_fields)
+            problems.append(
+                f"{sizes} make {self.num_parameters:.1e} parameters, more than {MAX_PARAMETERS:.1e}: lower them"
+            )
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            ids = getattr(self, name)
+            for token_id in ids if isinstance(ids, list) else [ids]:
+                if token_id is not None and not 0 <= token_id < self.vocab_size:
+                    problems.append(f"{name} must be from 0 to {self.vocab_size - 1} (vocab_size - 1); got {token_id}")
+        return problems
+
+    def validate_layer_type(self):
+        """Replaces transformers' check, whose allowed types are attention's."""
 
     def check(self) -> None:
         """Raises one ValueError that lists every field whose value is not allowed."""

@@ -3,7 +3,6 @@
 import itertools
 
 from .config_checks import (
-    MAX_PARAMETERS,
     CheckedConfig,
     boolean,
     checked_config,
@@ -93,6 +92,7 @@ class RnnConfig(CheckedConfig):
 
     model_type = "rnn"
     keys_to_ignore_at_inference = ["past_key_values"]
+    size_fields = ("vocab_size", "embedding_size", "hidden_size", "last_hidden_size", "num_hidden_layers")
 
     vocab_size: int = 10_000
     embedding_size: int = 256
@@ -165,18 +165,7 @@ class RnnConfig(CheckedConfig):
                 f"adaptive_cutoffs must be below vocab_size={self.vocab_size}; got {self.cutoffs}: "
                 "leave them out, or take lm_head='full' for so few words"
             )
-        if self.num_parameters > MAX_PARAMETERS:
-            problems.append(
-                f"vocab_size={self.vocab_size}, embedding_size={self.embedding_size}, hidden_size={self.hidden_size}, "
-                f"last_hidden_size={self.last_hidden_size}, num_hidden_layers={self.num_hidden_layers} make "
-                f"{self.num_parameters:.1e} parameters, more than {MAX_PARAMETERS:.1e}: lower them"
-            )
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            ids = getattr(self, name)
-            for token_id in ids if isinstance(ids, list) else [ids]:
-                if token_id is not None and not 0 <= token_id < self.vocab_size:
-                    problems.append(f"{name} must be from 0 to {self.vocab_size - 1} (vocab_size - 1); got {token_id}")
-        return problems
+        return problems + super().cross_problems()
 
     @property
     def directions(self) -> int:
@@ -224,9 +213,6 @@ class RnnConfig(CheckedConfig):
     @property
     def layer_types(self) -> list[str]:
         return ["rnn"] * self.num_hidden_layers
-
-    def validate_layer_type(self):
-        """Replaces transformers' check, whose allowed types are attention's."""
 
 
 __all__ = ["GATES", "RnnConfig"]

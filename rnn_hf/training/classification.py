@@ -36,6 +36,7 @@ class ClassificationModule(TextModule):
         ValueError: as `TextModule` and `build_model`; an unknown `problem_type` or `monitor`.
     """
 
+    auto_class = AutoModelForSequenceClassification
     monitor = ("validation/accuracy", "max")
     Evaluation = ClassificationEvaluation
 
@@ -58,7 +59,6 @@ class ClassificationModule(TextModule):
         require(one_of(*allowed), **{"model.monitor": monitor or usual})
         self.monitor = (f"validation/{monitor or usual}", "min" if monitor in LOWER_IS_BETTER else "max")
         self.model = self.build_model(
-            AutoModelForSequenceClassification,
             tokenizer,
             config,
             pretrained,

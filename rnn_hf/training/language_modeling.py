@@ -33,6 +33,7 @@ class LanguageModelingModule(TextModule):
         optimization: See `TextModule`.
     """
 
+    auto_class = AutoModelForCausalLM
     monitor = ("validation/perplexity", "min")
     Evaluation = LanguageModelingEvaluation
     shares_evaluation = False
@@ -49,7 +50,7 @@ class LanguageModelingModule(TextModule):
         require(integer(1, optional=True), **{"model.full_rate_length": full_rate_length})
         self.full_rate_length = full_rate_length
         self.lengths = []  # time steps of each batch since the last optimiser step
-        self.model = self.build_model(AutoModelForCausalLM, tokenizer, config, pretrained)
+        self.model = self.build_model(tokenizer, config, pretrained)
         if self.label_smoothing:
             if self.model.config.lm_head != "full":
                 raise ValueError(

@@ -62,6 +62,7 @@ class TextModule(L.LightningModule):
         ValueError: a value outside its range.
     """
 
+    auto_class: type  # of the task: opens a model of any family that has one for it
     monitor: tuple[str, str]  # the metric that decides which weights are best, and its better end: "min" or "max"
     Evaluation: type  # one pass over evaluation data, see `metrics.py`; its `names` are what it computes
     shares_evaluation = True  # whether of several processes each evaluates some of the batches
@@ -130,7 +131,6 @@ class TextModule(L.LightningModule):
 
     def build_model(
         self,
-        auto_class: type,
         tokenizer: PreTrainedTokenizerBase,
         config: dict[str, Any] | None,
         pretrained: str | None,
@@ -146,19 +146,19 @@ class TextModule(L.LightningModule):
             self.unknown = tokenizer.unk_token_id
             self.never_dropped = tokenizer.all_special_ids
         if self.word_vectors is None:
-            model = build_model(auto_class, tokenizer, config, pretrained, **decided)
+            model = build_model(self.auto_class, tokenizer, config, pretrained, **decided)
         else:
-            model = self._with_word_vectors(auto_class, tokenizer, config, pretrained, **decided)
+            model = self._with_word_vectors(tokenizer, config, pretrained, **decided)
         if self.activation_penalty or self.temporal_activation_penalty:
             self.last_output = LastOutput(model)
         return model
 
-    def _with_word_vectors(self, auto_class, tokenizer, config, pretrained, **decided) -> PreTrainedModel:
+    def _with_word_vectors(self, tokenizer, config, pretrained, **decided) -> PreTrainedModel:
         if pretrained is not None:
             raise ValueError("give model.word_vectors or model.pretrained, which has its own; got both")
         vectors = match_word_vectors(find_word_vectors(self.word_vectors), tokenizer)
         self.word_vector_facts, self.has_vector = vectors.facts, vectors.found
-        model = build_model(auto_class, tokenizer, config, None, vectors, **decided)
+        model = build_model(self.auto_class, tokenizer, config, None, vectors, **decided)
         model.get_input_embeddings().weight.requires_grad_(not self.freeze_word_vectors)
         return model
 

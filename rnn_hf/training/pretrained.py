@@ -7,27 +7,36 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embeddings import MatchedVectors
-from ..models.configuration_rnn import RnnConfig
+from ..models.auto import families
+from ..models.config_checks import one_of, require
 
 
-def model_config(config: dict[str, Any] | None, pretrained: str | None = None, **decided: Any) -> PreTrainedConfig:
+def model_config(
+    auto_class: type, config: dict[str, Any] | None, pretrained: str | None = None, **decided: Any
+) -> PreTrainedConfig:
     """The configuration that a recipe describes.
 
     Args:
-        config: The recipe's `model.config`; beside `pretrained`, what to change in the saved configuration.
+        auto_class: Of the task: which families have a model for it.
+        config: The recipe's `model.config`, whose `model_type` (default: `rnn`) is the family; beside `pretrained`,
+            what to change in the saved configuration.
         pretrained: Folder or Hub id whose configuration to start from.
         decided: Fields that the data decides. The recipe may repeat them, but not contradict them.
 
     Raises:
-        ValueError: an unknown key, a value outside its allowed set, or a contradiction with `decided`.
+        ValueError: an unknown key, a value outside its allowed set, a family that has no model for the task, or a
+            contradiction with `decided` or with the family of `pretrained`.
         FileNotFoundError: no such `pretrained`.
     """
     config = dict(config or {})
     for name, value in decided.items():
         if name in config and config[name] != value:
             raise ValueError(f"model.config.{name} is {config[name]!r}, but the data gives {value!r}: leave it out")
+    allowed = families(auto_class)
+    family = config.pop("model_type", None)
+    require(one_of(*allowed), **{"model.config.model_type": family or "rnn"})
     if pretrained is None:
-        return RnnConfig(**{**config, **decided})
+        return allowed[family or "rnn"](**{**config, **decided})
     try:
         saved = AutoConfig.from_pretrained(pretrained)
     except OSError as error:
@@ -36,6 +45,11 @@ def model_config(config: dict[str, Any] | None, pretrained: str | None = None, *
         ) from error
     if not hasattr(saved, "field_rules"):
         raise ValueError(f"model.pretrained must be a model of rnn-hf; {pretrained!r} is of type {saved.model_type!r}")
+    if family not in (None, saved.model_type):
+        raise ValueError(
+            f"model.config.model_type is {family!r}, but {pretrained!r} is of type {saved.model_type!r}: leave it out"
+        )
+    require(one_of(*allowed), **{"the model_type of model.pretrained": saved.model_type})
     kept = {name: getattr(saved, name) for name in saved.field_rules}
     return type(saved)(**{**kept, **config, **decided})
 
@@ -69,7 +83,7 @@ def build_model(
                     f"{vectors.facts['file']} have {width} numbers: leave it out, or give {width}"
                 )
             decided["embedding_size"] = width
-        model = auto_class.from_config(model_config(config, **decided))
+        model = auto_class.from_config(model_config(auto_class, config, **decided))
         if vectors is not None:
             with torch.no_grad():
                 model.get_input_embeddings().weight.copy_(vectors.weight)
@@ -86,5 +100,5 @@ def build_model(
             f"{pretrained!r} was trained with another vocabulary of the same size: leave data.tokenizer out, and the "
             "tokenizer of the pretrained model is used"
         )
-    model = auto_class.from_pretrained(pretrained, config=model_config(config, pretrained, **decided))
+    model = auto_class.from_pretrained(pretrained, config=model_config(auto_class, config, pretrained, **decided))
     return model.train()  # from_pretrained gives it in evaluation mode, and Lightning would leave its dropouts off

@@ -24,6 +24,8 @@ class TaggingModule(TextModule):
         optimization: See `TextModule`.
     """
 
+    auto_class = AutoModelForTokenClassification
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
@@ -36,7 +38,6 @@ class TaggingModule(TextModule):
         self.Evaluation = evaluation_of(id2label.values())
         self.monitor = (f"validation/{self.Evaluation.monitor}", "max")
         self.model = self.build_model(
-            AutoModelForTokenClassification,
             tokenizer,
             config,
             pretrained,

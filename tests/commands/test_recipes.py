@@ -198,6 +198,8 @@ LM = {"task": "language_modeling", "data": {"dataset": "x"}}
     {"model": {"config": {"hiden_size": 1}}},
     {"model": {"config": {"hidden_size": 0}}},
     {"model": {"config": {"cell_type": "lstmm"}}},
+    {"model": {"config": {"model_type": "rn"}}},
+    {"model": {"config": {"model_type": "rnn", "hiden_size": 1}}},
     {"model": {"id2label": {}}},
     {"data": {"dataset": "x", "label_column": "y"}},
     {"data": {"dataset": "x", "batch_size": 1.5}},

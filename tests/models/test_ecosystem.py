@@ -33,32 +33,11 @@ def saved(model, tokenizer, folder):
     return str(folder)
 
 
-def test_text_classification_pipeline(tokenizer, tmp_path):
-    names = {0: "negative", 1: "positive"}
-    model = build(RnnForSequenceClassification, tokenizer, bidirectional=True, pooling="max", id2label=names)
-    classify = pipeline("text-classification", model=saved(model, tokenizer, tmp_path))
-    single = [classify(text)[0] for text in TEXTS]
-    batched = classify(TEXTS, batch_size=3)
-    for one, many, text in zip(single, batched, TEXTS, strict=True):
-        probabilities = model(**tokenizer(text, return_tensors="pt")).logits[0].softmax(-1)
-        assert one["label"] == many["label"] == names[int(probabilities.argmax())]
-        assert one["score"] == pytest.approx(many["score"], abs=1e-6) == pytest.approx(float(probabilities.max()))
-
-
 def test_token_classification_pipeline(tokenizer, tmp_path):
     model = build(RnnForTokenClassification, tokenizer, bidirectional=True, id2label={0: "DET", 1: "ADJ", 2: "NOUN"})
     tags = pipeline("token-classification", model=saved(model, tokenizer, tmp_path), ignore_labels=[])("a good film")
     assert [t["word"] for t in tags] == ["a", "good", "film"]
     assert {t["entity"] for t in tags} <= {"DET", "ADJ", "NOUN"}
-
-
-def test_text_generation_pipeline(tokenizer, tmp_path):
-    model = build(RnnForCausalLM, tokenizer)
-    write = pipeline("text-generation", model=saved(model, tokenizer, tmp_path))
-    batch = write(["a good", "the"], max_new_tokens=4, do_sample=False, batch_size=2)
-    single = [write(text, max_new_tokens=4, do_sample=False) for text in ("a good", "the")]
-    assert batch == single
-    assert batch[0][0]["generated_text"].startswith("a good ")  # a space before what is new, which is decoded alone
 
 
 def test_feature_extraction_pipeline(tokenizer, tmp_path):
@@ -199,22 +178,6 @@ def test_encode(tokenizer, pooling):
             classifier.model.encode(TEXTS, tokenizer)
     else:
         assert torch.equal(classifier.model.encode(TEXTS, tokenizer), vectors)
-
-
-def test_score_follows_the_chain_rule(tokenizer):
-    model = build(RnnForCausalLM, tokenizer)
-    scores = model.score(TEXTS, tokenizer, batch_size=2)
-    for text, score in zip(TEXTS, scores, strict=True):
-        words = text.split()
-        assert score.tokens == [*words, "<eos>"]
-        total = 0.0
-        for i, word in enumerate(score.tokens):  # each factor by itself, from the text before it
-            history = torch.tensor([[tokenizer.bos_token_id, *tokenizer.convert_tokens_to_ids(words[:i])]])
-            log_probs = model(history).logits[0, -1].log_softmax(-1)
-            total += float(log_probs[tokenizer.convert_tokens_to_ids(word)])
-        assert score.total == pytest.approx(total, abs=1e-4)
-        assert score.perplexity == pytest.approx(torch.tensor(-total / len(score.tokens)).exp().item(), rel=1e-4)
-    assert [s.text for s in scores] == TEXTS
 
 
 @pytest.mark.parametrize("method", ["encode", "score"])

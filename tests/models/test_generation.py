@@ -12,15 +12,14 @@ from transformers import (
 
 from rnn_hf import RnnForCausalLM, new_cache, train_char_tokenizer, train_word_tokenizer
 
-from .conftest import CELLS, CONNECTIONS, randomise, tiny_config
+from .conftest import CELLS, CONNECTIONS, LANGUAGE_MODELS, randomise, tiny_config
 
 PROMPT = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
 
 
-@pytest.fixture(params=CELLS)
+@pytest.fixture(params=LANGUAGE_MODELS)
 def model(request):
-    config = tiny_config(cell_type=request.param, num_hidden_layers=2, eos_token_id=None, initial_state="learned")
-    return randomise(RnnForCausalLM(config))
+    return LANGUAGE_MODELS[request.param](eos_token_id=None)
 
 
 @torch.no_grad()

@@ -210,16 +210,6 @@ def test_training_loss_equals_the_loss_with_logits(tied):
         assert torch.equal(kept.logits, with_logits.logits[:, steps if torch.is_tensor(steps) else slice(None)])
 
 
-def test_shift_labels_lose_no_target_between_chunks():
-    model = randomise(RnnForCausalLM(tiny_config()))
-    stream = torch.randint(3, 41, (2, 13))
-    ids, targets = stream[:, :-1], stream[:, 1:]
-    whole = model(ids, shift_labels=targets).loss
-    first = model(ids[:, :5], shift_labels=targets[:, :5], use_cache=True)
-    second = model(ids[:, 5:], shift_labels=targets[:, 5:], past_key_values=first.past_key_values)
-    torch.testing.assert_close((5 * first.loss + 7 * second.loss) / 12, whole)
-
-
 @pytest.mark.parametrize("train", [True, False])
 def test_the_loss_never_holds_tokens_by_vocabulary(train, monkeypatch):
     """The largest tensor that one step makes is a chunk of logits, or the head's own gradient."""

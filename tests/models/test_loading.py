@@ -1,63 +1,25 @@
-"""Saving and loading: strict, safe, seeded; and without rnn-hf where the code travels along."""
+"""Saving and loading: strict, safe, seeded. What holds for every family stands in `test_families.py`."""
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+from transformers import AutoModelForCausalLM
 
 from rnn_hf import RnnConfig, RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
-from rnn_hf.models.modeling_rnn import AUTO_MAP
 
-from .conftest import CELLS, randomise, tiny_config
+from .conftest import CELLS, full_config, randomise
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 WEIGHTS = "model.safetensors"
-HEADS = {
-    AutoModel: RnnModel,
-    AutoModelForCausalLM: RnnForCausalLM,
-    AutoModelForSequenceClassification: RnnForSequenceClassification,
-    AutoModelForTokenClassification: RnnForTokenClassification,
-}
-
-
-def full_config(**fields):
-    return tiny_config(
-        **{
-            "num_hidden_layers": 2,
-            "layer_connection": "highway",
-            "initial_state": "learned",
-            "layer_norm": True,
-            **fields,
-        }
-    )
 
 
 def edit(folder, change):
     tensors = load_file(folder / WEIGHTS)
     change(tensors)
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-
-
-@pytest.mark.parametrize("auto", HEADS, ids=lambda c: c.__name__)
-@pytest.mark.parametrize("cell", CELLS)
-def test_auto_classes_round_trip(auto, cell, tmp_path):
-    model = randomise(HEADS[auto](full_config(cell_type=cell, num_labels=3, pooling="attention")))
-    model.save_pretrained(tmp_path)
-    again = auto.from_pretrained(tmp_path)
-    assert type(again) is HEADS[auto]
-    assert not again.training
-    torch.testing.assert_close(again(IDS)[0], model(IDS)[0], atol=0, rtol=0)
-    assert sorted(p.name for p in tmp_path.glob("*.py")) == []
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -70,18 +32,6 @@ def test_tied_embeddings(tied, tmp_path):
     assert (again.lm_head.weight is again.model.embed_tokens.weight) is tied
     assert (again.projection is not None) is tied
     torch.testing.assert_close(again(IDS).logits, model(IDS).logits, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("cls", [RnnForCausalLM, RnnForSequenceClassification], ids=lambda c: c.__name__)
-def test_each_missing_tensor_is_refused(cls, cell, tmp_path):
-    randomise(cls(full_config(cell_type=cell, pooling="attention"))).save_pretrained(tmp_path)
-    whole = load_file(tmp_path / WEIGHTS)
-    assert len(whole) > 10
-    for name in whole:
-        save_file({k: v for k, v in whole.items() if k != name}, tmp_path / WEIGHTS, metadata={"format": "pt"})
-        with pytest.raises(ValueError, match=f"the checkpoint lacks {name}"):
-            cls.from_pretrained(tmp_path)
 
 
 def test_a_new_head_is_seeded_and_an_old_one_is_kept(tmp_path):
@@ -235,64 +185,6 @@ def test_damaged_weights_are_refused(content, tmp_path):
 def test_a_wrong_path_is_one_clear_error(tmp_path):
     with pytest.raises(OSError, match="no_such_folder"):
         RnnForCausalLM.from_pretrained(tmp_path / "no_such_folder")
-
-
-WITHOUT_RNN_HF = """
-import sys, importlib.abc
-class Block(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "rnn_hf":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Block())
-import torch, transformers
-folder, out = sys.argv[1:]
-ids = torch.tensor([[5, 6, 7, 8]])
-results = {}
-for head in ("", "ForCausalLM", "ForSequenceClassification", "ForTokenClassification"):
-    auto = "AutoModel" + head
-    torch.manual_seed(3)
-    model = getattr(transformers, auto).from_pretrained(folder, trust_remote_code=True)
-    assert not any(m == "rnn_hf" or m.startswith("rnn_hf.") for m in sys.modules)
-    results[auto] = model(ids)[0]
-    if auto == "AutoModelForCausalLM":
-        results["generated"] = model.generate(ids, max_new_tokens=5, do_sample=False)
-        model.save_pretrained(folder + "/again")
-torch.save(results, out)
-"""
-
-
-def test_a_folder_with_its_code_opens_without_rnn_hf(tmp_path):
-    """Through every Auto class of the family, with the same numbers; and what is saved from there opens again."""
-    folder = tmp_path / "model"
-    model = randomise(RnnForCausalLM(full_config()))
-    model.save_pretrained(folder, include_code=True)
-    assert json.loads((folder / "config.json").read_text())["auto_map"] == AUTO_MAP
-    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    environment.pop("PYTHONPATH", None)
-    run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_RNN_HF, str(folder), str(tmp_path / "out.pt")],
-        env=environment, cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    results = torch.load(tmp_path / "out.pt", weights_only=True)
-    torch.testing.assert_close(results["AutoModelForCausalLM"], model(IDS).logits, atol=0, rtol=0)
-    torch.testing.assert_close(results["AutoModel"], model.model(IDS).last_hidden_state, atol=0, rtol=0)
-    assert torch.equal(results["generated"], model.generate(IDS, max_new_tokens=5, do_sample=False))
-    torch.manual_seed(3)
-    expected = RnnForSequenceClassification.from_pretrained(folder)(IDS).logits
-    torch.testing.assert_close(results["AutoModelForSequenceClassification"], expected, atol=0, rtol=0)
-    again = json.loads((folder / "again" / "config.json").read_text())["auto_map"]
-    assert again.keys() == AUTO_MAP.keys()
-    for reference in again.values():
-        assert (folder / "again" / f"{reference.split('.')[0]}.py").is_file()
-
-
-def test_the_local_class_wins_and_leaves_no_stale_map(tmp_path):
-    RnnForCausalLM(full_config()).save_pretrained(tmp_path / "a", include_code=True)
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "a", trust_remote_code=True)
-    assert type(model) is RnnForCausalLM
-    model.save_pretrained(tmp_path / "b")
-    assert "auto_map" not in json.loads((tmp_path / "b" / "config.json").read_text())
 
 
 @pytest.mark.parametrize("cell", CELLS)

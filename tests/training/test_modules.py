@@ -179,6 +179,7 @@ def test_a_language_model_s_encoder_starts_a_classifier(texts, reviews, tmp_path
         ({"schedule": "cosin"}, "model.schedule must be one of one_cycle, constant"),
         ({"config": {"vocab_size": 5}}, "vocab_size is 5, but the data gives 12"),
         ({"config": {"hidden": 5}}, "unknown key 'hidden'"),
+        ({"config": {"model_type": "rn"}}, r"model_type must be one of .*rnn.*; got 'rn' \(did you mean 'rnn'\?\)"),
         ({"config": {"bidirectional": True}}, "bidirectional must be false for RnnForCausalLM"),
     ],
 )
