@@ -1,4 +1,4 @@
-"""The Hub of the tests, as the real clients see it: a process each, with an environment and an empty home of its own."""
+"""The Hub of the tests, as the real clients see it: a process each, with an environment and an empty home."""
 
 import subprocess
 import sys

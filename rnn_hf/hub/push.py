@@ -132,7 +132,7 @@ class Push:
             raise ValueError(f"{remote.repo_id} is public: everybody will see what is pushed to it; --public says so")
         if not options.private and there.private:
             raise ValueError(f"{remote.repo_id} is private; {remote.page}/settings makes it public, a push does not")
-        if options.tag and remote.has_tag(options.tag):
+        if options.tag and options.tag in remote.tags():
             raise ValueError(f"{remote.repo_id} has a tag {options.tag!r}: a tag stays where it is; give another")
 
     def run(self, folder: Path, dry_run: bool = False) -> str:

@@ -82,9 +82,10 @@ class Remote:
 
         return retried(read, f"reading {path} of {self.repo_id}")
 
-    def has_tag(self, tag: str) -> bool:
+    def tags(self) -> dict[str, str]:
+        """The commit of each tag."""
         refs = retried(lambda: self.api.list_repo_refs(self.repo_id), f"listing the tags of {self.repo_id}")
-        return tag in (ref.name for ref in refs.tags)
+        return {ref.name: ref.target_commit for ref in refs.tags}
 
     def create(self, private: bool) -> There:
         """Makes the repository, or finds the one that was made at the same moment."""
@@ -157,3 +158,5 @@ class Remote:
             self.api.create_tag(self.repo_id, tag=tag, revision=commit, exist_ok=True)
 
         retried(make, f"setting the tag {tag} of {self.repo_id}")
+        if self.tags().get(tag) != commit:
+            raise PushError(f"somebody else set the tag {tag} of {self.repo_id} at the same moment")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def write_code(model: PreTrainedModel, folder: Path) -> None:
     """Adds the modelling files and the `auto_map` that names every class of the family to a saved model."""
     custom_object_save(model, folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["auto_map"] = dict(sys.modules[type(model).__module__].AUTO_MAP)
+    config["auto_map"] = dict(model.AUTO_MAP)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

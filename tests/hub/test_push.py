@@ -2,15 +2,18 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
+import torch
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
 
+from rnn_hf import RnnForSequenceClassification
 from rnn_hf.hub.retries import PushError
 from rnn_hf.models.manifest import MANIFEST, read_manifest
 
-from ..hub_server import FAULTS, git_oid
+from ..hub_server import FAULTS
 from .conftest import write_folder
 
 
@@ -63,7 +66,7 @@ def test_revision_tag_and_pull_request(push, folder, server):
     with pytest.raises(ValueError, match="has a tag 'v1': a tag stays"):
         push(tag="v1")
     server.hub.create("stranger/net", contents(folder))
-    with pytest.raises(ValueError, match="stranger/net is not yours: you are me.* --create-pr proposes"):
+    with pytest.raises(ValueError, match=r"stranger/net is not yours: you are me.* --create-pr proposes"):
         push(to="stranger/net", private=False)
     page = push(to="stranger/net", private=False, create_pr=True)
     assert page == f"{server.url}/stranger/net/discussions/1"
@@ -128,9 +131,9 @@ def test_a_card_that_was_edited_in_the_folder_is_pushed(push, folder, server):
 
 
 def test_a_licence_is_required_and_known(push, server, tmp_path):
-    with pytest.raises(ValueError, match="a licence is required.*--license with an SPDX identifier"):
+    with pytest.raises(ValueError, match=r"a licence is required.*--license with an SPDX identifier"):
         push(license=None)
-    with pytest.raises(ValueError, match="license must be an SPDX identifier.*did you mean"):
+    with pytest.raises(ValueError, match=r"license must be an SPDX identifier.*did you mean"):
         push(license="apache-2")
     with pytest.raises(ValueError, match="license other needs a name and a link"):
         push(license="other", license_name="mine")
@@ -181,14 +184,14 @@ def test_a_folder_that_does_not_open_is_not_pushed(push, folder, server):
     with pytest.raises(ValueError, match="damaged"):
         push()
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(FileNotFoundError, match="holds no tokenizer.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no tokenizer\.json"):
         push()
     assert server.hub.repositories == {}
 
 
 def test_a_token_in_a_file_is_not_pushed(push, folder, server):
     (folder / "recipe.yaml").write_text(f"task: classification\nnote: {server.token}\n")
-    with pytest.raises(ValueError, match="recipe.yaml holds the token that you push with") as raised:
+    with pytest.raises(ValueError, match=r"recipe\.yaml holds the token that you push with") as raised:
         push()
     assert server.token not in str(raised.value) and server.hub.repositories == {}
 
@@ -273,3 +276,30 @@ def test_a_lost_answer_makes_no_second_pull_request(push, server, folder):
     server.hub.faults = {number: "lost"}
     assert push(create_pr=True, message="one") == f"{server.url}/me/net/discussions/1"
     assert [ref for ref in repository.refs if ref.startswith("refs/pr")] == ["refs/pr/1"]
+
+
+def test_push_to_hub_of_a_model_in_memory(server, folder, monkeypatch):
+    model = RnnForSequenceClassification.from_pretrained(folder)
+    (folder / "metrics.json").write_text('{"metrics": {"test/accuracy": 0.75}}')
+    page = model.push_to_hub("net", license="mit", commit_message="From memory")
+    repository = server.hub.model("me/net")
+    assert repository.private and repository.commits[0] == "From memory" and page.endswith(repository.at("main").oid)
+    for name in ("model.safetensors", "tokenizer.json", "metrics.json"):
+        assert repository.files[name] == (folder / name).read_bytes()
+
+    edited = repository.files["README.md"] + b"\nBy hand.\n"
+    server.hub.commit(repository, {"README.md": edited})
+    with torch.no_grad():
+        model.score.weight.add_(1)
+    model.push_to_hub("me/net")
+    assert b"By hand." in repository.files["README.md"]
+    assert "metrics.json" not in repository.files  # they were those of other weights
+    with pytest.raises(ValueError, match="give push_to_hub"):
+        RnnForSequenceClassification(model.config).push_to_hub("me/net")
+    with pytest.raises(TypeError, match="max_shard_size"):
+        model.push_to_hub("me/net", max_shard_size="1GB")
+    with pytest.raises(ValueError, match="would replace the card that is there: use push_to_hub"):
+        model.save_pretrained(folder, push_to_hub=True)
+    monkeypatch.setitem(sys.modules, "rnn_hf.hub.model", None)
+    with pytest.raises(ImportError, match="pip install rnn-hf"):
+        model.push_to_hub("me/net")
