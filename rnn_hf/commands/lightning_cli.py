@@ -38,7 +38,7 @@ from ..training.checkpoints import KEY, Checkpoints, differences
 from ..training.classification import ClassificationModule
 from ..training.classification_plots import draw_report
 from ..training.curves import draw_run
-from ..training.export import write_model_folder
+from ..training.export import folder_texts, write_model_folder
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.pretrained import model_config
@@ -344,6 +344,19 @@ class FitCLI(LightningCLI):
         processes = f" | {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
         for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters{processes}"]:
             print(line, file=sys.stderr, flush=True)
+        known = {
+            "task": self.task,
+            "monitor": self.model.monitor[0],
+            "seed": self.config.seed_everything,
+            "parameters": parameters,
+            "device": str(self.trainer.strategy.root_device),
+            "processes": self.trainer.world_size,
+            "data": self.datamodule.facts(),
+        }
+        if self.model.word_vector_facts is not None:
+            known["word_vectors"] = self.model.word_vector_facts
+        if self.checkpoints is not None:
+            self.checkpoints.texts = folder_texts(self.model.model, self.datamodule.tokenizer, known, self.recipe)
         self.train()
         if self.trainer.fast_dev_run:
             self.test()
@@ -359,32 +372,25 @@ class FitCLI(LightningCLI):
         self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
         self.test()
         report = {
-            "task": self.task,
+            **known,
             "metrics": self.model.metrics,
             "reports": self.model.reports,
-            "monitor": self.model.monitor[0],
             "best_step": best["step"],
             "best_epoch": best["epoch"],
             "steps": steps,
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "skipped_nonfinite_steps": self.model.guard.skipped,
-            "seed": self.config.seed_everything,
-            "parameters": parameters,
-            "device": str(self.trainer.strategy.root_device),
-            "processes": self.trainer.world_size,
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
-            "data": self.datamodule.facts(),
         }
-        if self.model.word_vector_facts is not None:
-            report["word_vectors"] = self.model.word_vector_facts
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             draw_run(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
             for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
                 draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             # last: a run with a model folder is finished
-            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
+            pictures = [self.output_dir / "curves.png"]
+            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe, pictures)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
             print(f"wrote {folder}")

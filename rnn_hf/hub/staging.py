@@ -6,10 +6,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import custom_object_save
 
-from ..models import auto  # noqa: F401  registers the families with the Auto classes
+from ..models import auto
 
 # Nothing else of a folder is pushed: not checkpoints with optimiser states, caches, notes or a forgotten .env.
 TRAVELS = (
@@ -30,21 +30,29 @@ def left_out(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if not travels(p.name) and p.name not in own and p.suffix != ".py")
 
 
+def opener(config: PreTrainedConfig) -> type:
+    """The Auto class that opens a model of rnn-hf with the class that it was saved as.
+
+    Raises:
+        ValueError: the configuration is of no model of rnn-hf.
+    """
+    architecture = (config.architectures or ["unnamed"])[0]
+    head = architecture[architecture.find("For") :] if "For" in architecture else ""
+    auto_class = getattr(transformers, f"AutoModel{head}", None)
+    if auto_class is None or type(config) not in auto.FAMILIES:
+        raise ValueError(f"config.json must be of a model of rnn-hf; its architectures are {config.architectures}")
+    return auto_class
+
+
 def open_folder(folder: Path) -> PreTrainedModel:
     """The model of a folder, as whoever downloads it will open it.
 
     Raises:
         ValueError, OSError: it does not open, is not a model of rnn-hf, or has no tokenizer.
     """
-    config = AutoConfig.from_pretrained(folder)
-    architecture = (config.architectures or [""])[0]
-    head = architecture[architecture.find("For") :] if "For" in architecture else ""
-    opener = getattr(transformers, f"AutoModel{head}", None)
-    if opener is None or not hasattr(config, "field_rules"):
-        raise ValueError(f"{folder} must hold a model of rnn-hf; config.json has architectures {config.architectures}")
     if not (folder / "tokenizer.json").is_file():
         raise FileNotFoundError(f"{folder} holds no tokenizer.json: save the model's tokenizer there")
-    return opener.from_pretrained(folder)
+    return opener(AutoConfig.from_pretrained(folder)).from_pretrained(folder)
 
 
 def stage(folder: Path, target: Path) -> PreTrainedModel:

@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
 
-from rnn_hf import RnnForSequenceClassification
+from rnn_hf import RnnConfig, RnnForSequenceClassification
 from rnn_hf.hub.retries import PushError
 from rnn_hf.models.manifest import MANIFEST, read_manifest
 
@@ -295,7 +295,7 @@ def test_push_to_hub_of_a_model_in_memory(server, folder, monkeypatch):
     assert b"By hand." in repository.files["README.md"]
     assert "metrics.json" not in repository.files  # they were those of other weights
     with pytest.raises(ValueError, match="give push_to_hub"):
-        RnnForSequenceClassification(model.config).push_to_hub("me/net")
+        RnnForSequenceClassification(RnnConfig(vocab_size=9)).push_to_hub("me/net")
     with pytest.raises(TypeError, match="max_shard_size"):
         model.push_to_hub("me/net", max_shard_size="1GB")
     with pytest.raises(ValueError, match="would replace the card that is there: use push_to_hub"):
