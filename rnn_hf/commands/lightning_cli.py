@@ -28,6 +28,8 @@ from ..data.language_modeling import LanguageModelingDataModule
 from ..data.sources import NoDataSet
 from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
+from ..hub.callback import PushBest
+from ..hub.push import Push, PushOptions
 from ..models.suggestion import suggestion
 from ..processes import launched, launched_rank
 from ..recipes import merged
@@ -103,13 +105,15 @@ class FitCLI(LightningCLI):
         name: The run's name, for the default folder.
         recipes: path -> mapping of each recipe, the later over the earlier.
         options: The command line's, over the recipes.
+        keeps_model: False for a run whose model goes nowhere, whatever `hub` says.
 
     Raises:
         ValueError, OSError: bad input. Nothing has been written.
     """
 
-    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: Options):
+    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: Options, keeps_model: bool = True):
         quiet_lightning()
+        self.keeps_model = keeps_model
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
         recipe = with_kind_of_options(functools.reduce(merged, recipes.values(), {}), options)
@@ -163,6 +167,8 @@ class FitCLI(LightningCLI):
             default=0,
             help="steps with a non-finite loss or gradient that a run may leave out; at the next it stops",
         )
+        parser.add_argument("--hub.repo_id", type=str | None, help="owner/name that the model is pushed to; null: none")
+        parser.add_class_arguments(PushOptions, "hub", skip={"repo_id"}, instantiate=False)
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
@@ -192,6 +198,7 @@ class FitCLI(LightningCLI):
         every, resume = self.config.checkpoint_every_n_steps, self.config.pop("resume")
         if every is not None and every < 1:
             raise ValueError(f"checkpoint_every_n_steps must be a whole number from 1; got {every}")
+        self.push = self._checked_push(self.config.pop("hub"))
         output_dir, self.checkpoint = self.config.pop("output_dir"), None
         if resume is not None:
             self.output_dir, self.checkpoint = resume_point(resume, output_dir, self.name)
@@ -215,6 +222,20 @@ class FitCLI(LightningCLI):
             self._check_same({"recipe": theirs.get("recipe", {})}, self.identity)
             self.identity_before = theirs
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
+
+    def _checked_push(self, hub) -> Push | None:
+        """The push at the end, if the recipe asks for one; login, name, licence and repository are looked at now."""
+        if hub.repo_id is None:
+            if given := [name for name, value in vars(hub).items() if value != getattr(PushOptions, name, None)]:
+                raise ValueError(f"hub.repo_id is missing, the name to push to; got hub.{given[0]} alone")
+            return None
+        if hub.license is None:
+            raise ValueError("hub.license is missing: an SPDX identifier such as apache-2.0, or other")
+        if self.config.trainer.fast_dev_run or not self.keeps_model or launched_rank():
+            return None
+        push = Push(PushOptions(**vars(hub)))
+        push.check()
+        return push
 
     def _check_same(self, theirs: dict, ours: dict) -> None:
         if changed := differences(theirs, ours):
@@ -254,6 +275,8 @@ class FitCLI(LightningCLI):
                 "EMAWeightAveraging it can"
             )
         own = [self.best]
+        if self.push is not None and not self.push.options.create_pr:
+            own.append(PushBest(self.push.options, self.best, self.output_dir / ".push", self._write_best))
         if settings.log_every_n_steps is None:
             own.append(LogInterval())
         self.early_stop = None
@@ -344,7 +367,7 @@ class FitCLI(LightningCLI):
         processes = f" | {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
         for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters{processes}"]:
             print(line, file=sys.stderr, flush=True)
-        known = {
+        self.known = known = {
             "task": self.task,
             "monitor": self.model.monitor[0],
             "seed": self.config.seed_everything,
@@ -393,7 +416,23 @@ class FitCLI(LightningCLI):
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe, pictures)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
-            print(f"wrote {folder}")
+            print(f"wrote {folder}", flush=True)
+            if self.push is not None:
+                self._push(folder)
+
+    def _write_best(self, folder: Path, model, best: dict) -> None:
+        """The model folder of an evaluation, before the end of the run."""
+        figures = {name: best[name] for name in ("metrics", "reports")}
+        report = self.known | figures | {"best_step": best["step"], "best_epoch": best["epoch"], "steps": best["step"]}
+        write_model_folder(folder, model, self.datamodule.tokenizer, report, self.recipe)
+
+    def _push(self, folder: Path) -> None:
+        try:
+            self.push.run(folder)
+        except (OSError, ValueError):
+            again = self.push.options.command(folder)
+            print(f"the model is whole in {folder}; to push it again: {again}", file=sys.stderr, flush=True)
+            raise
 
     def train(self) -> None:
         """Trains the module as the trainer says, from the checkpoint if there is one to go on from."""

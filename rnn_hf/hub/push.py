@@ -62,13 +62,17 @@ class PushOptions:
     replace_card: bool = False
     overwrite: bool = False
 
-    def command(self, folder: Path) -> str:
-        """The command that does the same from a shell; a token is no part of it."""
+    def words(self, folder: Path) -> list[str]:
+        """What follows `rnn-hf` on the command line that does the same; a token is no part of it."""
         values = {"repo_id": self.repo_id, "revision": self.revision if self.revision != "main" else None}
         values |= {n: getattr(self, n) for n in ("tag", "message", "license", "license_name", "license_link")}
         flags = {"public": not self.private} | {n: getattr(self, n) for n in ("create_pr", "replace_card", "overwrite")}
         words = [word for name, value in values.items() if value is not None for word in (_option(name), str(value))]
-        return shlex.join(["rnn-hf", "push", str(folder), *words, *(_option(name) for name, on in flags.items() if on)])
+        return ["push", str(folder), *words, *(_option(name) for name, on in flags.items() if on)]
+
+    def command(self, folder: Path) -> str:
+        """That command, for people."""
+        return shlex.join(["rnn-hf", *self.words(folder)])
 
 
 def _option(name: str) -> str:
