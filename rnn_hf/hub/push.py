@@ -209,7 +209,7 @@ class Push:
                 )
         licence = self._licence(texts)
         link = licence["license_link"]
-        if link and there and not is_url(link) and not (staged / link).is_file() and link in there.files:
+        if link and there and Path(link).name == link in there.files and not (staged / link).is_file():
             (staged / link).write_text(remote.text(link, there.parent), encoding="utf-8")
         text = cards.refresh(staged, repo_id=remote.repo_id, **licence).read_text(encoding="utf-8")
         if problems := cards.check(text):
