@@ -28,14 +28,15 @@ if with_package:
     import rnn_hf
 revision = {"revision": "v1"} if lm_name == "me/lm" else {}
 lm = AutoModelForCausalLM.from_pretrained(lm_name, **revision, **options)
-tokenizer = AutoTokenizer.from_pretrained(lm_name, **revision)
+tokenizer = AutoTokenizer.from_pretrained(lm_name, **revision, **options)
 assert with_package == type(lm).__module__.startswith("rnn_hf.")
 ids = tokenizer("the film is", return_tensors="pt")
 print(lm(**ids).logits.flatten().tolist())
 print(tokenizer.decode(lm.generate(**ids, max_new_tokens=5, do_sample=False)[0]))
 print(AutoModel.from_pretrained(lm_name, **revision, **options)(**ids).last_hidden_state.flatten().tolist())
 model = AutoModelForSequenceClassification.from_pretrained(reviews, **options)
-print(pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(reviews))("a great film"))
+tokenizer = AutoTokenizer.from_pretrained(reviews, **options)
+print(pipeline("text-classification", model=model, tokenizer=tokenizer)("a great film"))
 """
 
 
@@ -53,7 +54,7 @@ def use(server, workplace, tmp_path):  # noqa: F811
         command = [sys.executable, "-c", USE, *names, package]
         done = subprocess.run(command, env=environment, cwd=workplace, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout.splitlines()[-4:]  # before them transformers says that there is code
+        return done.stdout
 
     return use
 
