@@ -39,7 +39,7 @@ def run(argv: list[str]) -> None:
         config, tokenizer = AutoConfig.from_pretrained(temporary), AutoTokenizer.from_pretrained(temporary)
     model: TextPreTrainedModel = opener(config).from_config(config)
     model.load_state_dict(weights)
-    report = {**json.loads(texts["metrics.json"]), **figures, "checkpoint": path.name}
+    report = {**json.loads(texts["metrics.json"]), **figures, "parameters": model.num_parameters()}
     write_model_folder(folder, model, tokenizer, report, texts["recipe.yaml"])
     print(f"wrote {folder}: the {'best' if figures['metrics'] else 'last'} weights, of step {figures['best_step']}")
 

@@ -371,7 +371,6 @@ class FitCLI(LightningCLI):
             "task": self.task,
             "monitor": self.model.monitor[0],
             "seed": self.config.seed_everything,
-            "parameters": parameters,
             "device": str(self.trainer.strategy.root_device),
             "processes": self.trainer.world_size,
             "data": self.datamodule.facts(),
@@ -404,6 +403,7 @@ class FitCLI(LightningCLI):
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "skipped_nonfinite_steps": self.model.guard.skipped,
+            "parameters": self.model.model.num_parameters(),
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
         }
         if self.trainer.is_global_zero:
@@ -424,6 +424,7 @@ class FitCLI(LightningCLI):
         """The model folder of an evaluation, before the end of the run."""
         figures = {name: best[name] for name in ("metrics", "reports")}
         report = self.known | figures | {"best_step": best["step"], "best_epoch": best["epoch"], "steps": best["step"]}
+        report["parameters"] = model.num_parameters()
         write_model_folder(folder, model, self.datamodule.tokenizer, report, self.recipe)
 
     def _push(self, folder: Path) -> None:
