@@ -23,10 +23,23 @@ if not _is_command():
     importlib.import_module(".models.auto", __name__)
 
 _LAZY = {
+    "BowConfig": ".models.configuration_bow",
+    "BowForSequenceClassification": ".models.modeling_bow",
     "ClassificationDataModule": ".data.classification",
     "ClassificationModule": ".training.classification",
+    "CnnConfig": ".models.configuration_cnn",
+    "CnnForCausalLM": ".models.modeling_cnn",
+    "CnnModel": ".models.modeling_cnn",
+    "CnnForSequenceClassification": ".models.modeling_cnn",
+    "CountingModule": ".training.counting",
+    "FittedClassificationModule": ".training.fitted_classification",
+    "FfnConfig": ".models.configuration_ffn",
+    "FfnForCausalLM": ".models.modeling_ffn",
+    "FfnModel": ".models.modeling_ffn",
     "LanguageModelingDataModule": ".data.language_modeling",
     "LanguageModelingModule": ".training.language_modeling",
+    "NgramConfig": ".models.configuration_ngram",
+    "NgramForCausalLM": ".models.modeling_ngram",
     "RnnConfig": ".models.configuration_rnn",
     "RnnForCausalLM": ".models.modeling_rnn",
     "RnnForSequenceClassification": ".models.modeling_rnn",

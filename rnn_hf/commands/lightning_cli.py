@@ -5,6 +5,7 @@ before anything is computed, the run folder, and the Hugging Face folder with th
 """
 
 import argparse
+import contextlib
 import functools
 import logging
 import re
@@ -30,6 +31,7 @@ from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
 from ..hub.callback import PushBest
 from ..hub.push import Push, PushOptions
+from ..models.auto import families
 from ..models.suggestion import suggestion
 from ..processes import launched, launched_rank
 from ..recipes import merged
@@ -39,10 +41,14 @@ from ..training.checkpoint_files import CheckpointFiles, checkpoints
 from ..training.checkpoints import KEY, Checkpoints, differences
 from ..training.classification import ClassificationModule
 from ..training.classification_plots import draw_report
+from ..training.counting import CountingModule
 from ..training.curves import draw_run
 from ..training.export import folder_texts, write_model_folder
+from ..training.fitted_classification import FittedClassificationModule
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
+from ..training.module import TextModule
+from ..training.one_pass import ONE_PROCESS
 from ..training.pretrained import model_config
 from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
@@ -55,6 +61,9 @@ CLASSES = {
     "classification": (ClassificationModule, ClassificationDataModule),
     "tagging": (TaggingModule, TaggingDataModule),
 }
+
+# where a family is fitted in one pass, without an optimiser
+ONE_PASS = {"language_modeling": CountingModule, "classification": FittedClassificationModule}
 
 TRAINER_DEFAULTS = {
     "max_epochs": 10,
@@ -77,6 +86,7 @@ _WARNINGS = (
     r".*does not have many workers which may be a bottleneck",
     r"You're resuming from a checkpoint that ended before the epoch ended",  # the order starts where it did
     r"The number of training batches .* is smaller than the logging interval",
+    r"`LightningModule\.configure_optimizers` returned `None`",  # a family that is fitted in one pass has none
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",
     r"`gradient_checkpointing_enable` is deprecated",  # until transformers 6; its new name is not in 5.21
     r"It is recommended to use `self\.log\(.*sync_dist=True",  # what is logged is the same in all processes
@@ -95,6 +105,28 @@ def quiet_lightning() -> None:
     for message in _WARNINGS:
         warnings.filterwarnings("ignore", message)
     disable_progress_bar()  # transformers', when a folder is read or written
+
+
+def module_of(task: str, recipe: dict, options: Options) -> type[TextModule]:
+    """The LightningModule of a task, for a family that is trained or one that is fitted in one pass.
+
+    What is wrong with the family's fields is said later.
+    """
+    config = (recipe.get("model") or {}).get("config") or {}
+    for name, value in options:
+        if value is not None and (name == "model.config" or name.startswith("model.config.")):
+            value = yaml.safe_load(value)
+            for key in reversed(name.split(".")[2:]):
+                value = {key: value}
+            config = merged(config, value or {}) if isinstance(value, dict | None) else value
+    module = CLASSES[task][0]
+    if task not in ONE_PASS or not isinstance(config, dict):
+        return module
+    family = families(module.auto_class).get(config.get("model_type", "rnn"))
+    with contextlib.suppress(ValueError, TypeError):
+        if family and family(**{name: value for name, value in config.items() if name != "model_type"}).one_pass:
+            return ONE_PASS[task]
+    return module
 
 
 class FitCLI(LightningCLI):
@@ -117,15 +149,17 @@ class FitCLI(LightningCLI):
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
         recipe = with_kind_of_options(functools.reduce(merged, recipes.values(), {}), options)
+        self.module = module_of(task, recipe, options)
         args = [f"--config={yaml.safe_dump(recipe, sort_keys=False)}"]
         args += [f"--{name}" if value is None else f"--{name}={value}" for name, value in options]
         try:
             super().__init__(
-                *CLASSES[task],
+                self.module,
+                CLASSES[task][1],
                 args=args,
                 run=False,
                 seed_everything_default=0,
-                trainer_defaults=TRAINER_DEFAULTS,
+                trainer_defaults=TRAINER_DEFAULTS | self.module.trainer_defaults,
                 save_config_callback=None,  # recipe.yaml in the model folder is the one that counts
                 auto_configure_optimizers=False,
                 load_from_checkpoint_support=False,
@@ -170,9 +204,10 @@ class FitCLI(LightningCLI):
         parser.add_argument("--hub.repo_id", type=str | None, help="owner/name that the model is pushed to; null: none")
         parser.add_class_arguments(PushOptions, "hub", skip={"repo_id"}, instantiate=False)
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
-        parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
+        if not self.module.one_pass:
+            parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
         parser.link_arguments("data.tokenizer", "model.tokenizer", apply_on="instantiate")
-        if self.task == "language_modeling":
+        if self.module is LanguageModelingModule:
             lengths = ("data.random_sequence_length", "data.sequence_length")
             parser.link_arguments(lengths, "model.full_rate_length", lambda random, length: length if random else None)
         if self.task == "classification":
@@ -206,13 +241,14 @@ class FitCLI(LightningCLI):
             self.output_dir = Path(output_dir or "runs")
         else:
             self.output_dir = run_folder(output_dir, self.name)
-        if model.pretrained is not None:
-            model.pretrained = model_folder(model.pretrained)
+        pretrained = model.get("pretrained")
+        if pretrained is not None:
+            pretrained = model.pretrained = model_folder(pretrained)
             if data.tokenizer is None:
-                data.tokenizer = {"pretrained": model.pretrained}
-        model_config(CLASSES[self.task][0].auto_class, model.config, model.pretrained)
+                data.tokenizer = {"pretrained": pretrained}
+        model_config(self.module.auto_class, model.config, pretrained)
         extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
-        for file in (model.word_vectors, extra_words):  # before some seconds of reading the data
+        for file in (model.get("word_vectors"), extra_words):  # before some seconds of reading the data
             if isinstance(file, str):
                 find_word_vectors(file)
         self.recipe = self.parser.dump(self.config, skip_link_targets=True, skip_unset=False)
@@ -308,7 +344,10 @@ class FitCLI(LightningCLI):
         for name, number in launched().items():
             if settings[name] in (1, "auto"):
                 settings[name] = number
-        if settings.strategy == "auto" and (settings.devices not in (1, "1", "auto") or settings.num_nodes != 1):
+        several = settings.devices not in (1, "1", "auto") or settings.num_nodes != 1
+        if several and self.module.one_pass:  # before the others are started
+            raise ValueError(ONE_PROCESS.format(self.model.model.config.model_type))
+        if settings.strategy == "auto" and several:
             # A cluster of an adaptive head gets no gradient from a batch without its words.
             may_be_unused = getattr(self.model.model.config, "lm_head", "full") == "adaptive"
             settings.strategy = "ddp_find_unused_parameters_true" if may_be_unused else "ddp"
@@ -360,12 +399,13 @@ class FitCLI(LightningCLI):
             if self.checkpoint is not None:
                 self._check_same({name: self.identity_before.get(name, {}) for name in found_now}, found_now)
                 print(f"going on from {self.checkpoint}", file=sys.stderr, flush=True)
-        parameters = self.model.model.num_parameters()
         self.model.count_covered_tokens(self.datamodule.train_dataloader())
         where = "nothing is written" if self.trainer.fast_dev_run else self.output_dir
         said = [*self.datamodule.summary(), *self.model.summary()]
         processes = f" | {self.trainer.world_size} processes" if self.trainer.world_size > 1 else ""
-        for line in [*said, f"{self.task} -> {where} | {parameters:,} parameters{processes}"]:
+        if not self.model.model.config.one_pass:  # which has them only once it is fitted
+            where = f"{where} | {self.model.model.num_parameters():,} parameters"
+        for line in [*said, f"{self.task} -> {where}{processes}"]:
             print(line, file=sys.stderr, flush=True)
         self.known = known = {
             "task": self.task,

@@ -6,8 +6,10 @@ steps are over. The run folder gets `lr_find.csv` and `lr_find.png`; the model i
 
 import contextlib
 import csv
+import functools
 import sys
 
+from ..recipes import merged
 from .fit import command_line_options, read_request
 
 HELP = """usage: rnn-hf lr-find --config RECIPE [--output_dir DIR] [--KEY.KEY VALUE ...]
@@ -39,8 +41,10 @@ def run(argv: list[str]) -> None:
     from ..training.curves import draw_rates
     from ..training.guard import NonFiniteStep
     from ..training.rate_finder import RateFinder
-    from .lightning_cli import FitCLI
+    from .lightning_cli import FitCLI, module_of
 
+    if module_of(task, functools.reduce(merged, recipes.values(), {}), options).one_pass:
+        raise ValueError("lr-find is for models that are trained step by step; this one is fitted in one pass")
     num_rates = _number(own, "num_rates", 150, int, 20)
     settings = {
         "trainer.max_epochs": "-1",

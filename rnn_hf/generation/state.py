@@ -19,14 +19,13 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from ..files import whole_file
 from ..models.cache import Origin, detach_, new_cache
-from ..models.config_checks import integer, require
-from ..models.configuration_rnn import RnnConfig
+from ..models.config_checks import CheckedConfig, integer, require
 
 FORMAT = "rnn-hf state 1"
 RECENT = "recent_ids"
 
 
-def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
+def save_state(cache: Cache, path: str | Path, config: CheckedConfig) -> None:
     """Writes a state to a safetensors file that another process resumes from with [`load_state`], all or nothing.
 
     Args:
@@ -48,14 +47,14 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
     tensors = {
         f"layers.{i}.{name}": tensor.detach().cpu().contiguous().clone()
         for i, layer in enumerate(cache.layers)
-        for name, tensor in zip(config.state_names(i), layer.state, strict=True)
+        for name, tensor in zip(config.state_shapes(i), layer.state, strict=True)
     }
     _, recent, num_noted = cache.layers[0].origin
     if recent is not None:
         tensors[RECENT] = recent.cpu().contiguous().clone()
     metadata = {
         "format": FORMAT,
-        "config": json.dumps(_identity(config)),
+        "config": json.dumps(config.state_identity),
         "tokens_read": str(int(cache.get_seq_length())),
         "tokens_noted": str(num_noted),
     }
@@ -64,7 +63,7 @@ def save_state(cache: Cache, path: str | Path, config: RnnConfig) -> None:
         file.write(save(tensors, metadata))
 
 
-def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
+def load_state(path: str | Path, config: CheckedConfig) -> DynamicCache:
     """The state in a file of [`save_state`], on the CPU.
 
     Equal sizes do not make equal models: that the weights are those that the state was made with is the caller's to
@@ -87,11 +86,11 @@ def load_state(path: str | Path, config: RnnConfig) -> DynamicCache:
         raise ValueError(f"{path} holds no state: its format must be {FORMAT!r}; got {metadata.get('format')!r}")
     if _digest(tensors, metadata) != metadata.get("sha256"):
         raise ValueError(f"{path} is damaged (its sha256 is another): save the state again")
-    theirs, ours = json.loads(metadata["config"]), _identity(config)
+    theirs, ours = json.loads(metadata["config"]), config.state_identity
     differences = [f"{k}={theirs.get(k)!r}, not {ours[k]!r}" for k in ours if theirs.get(k) != ours[k]]
     if differences:
         raise ValueError(f"{path} belongs to a model with {'; '.join(differences)}")
-    names = [[f"layers.{i}.{name}" for name in config.state_names(i)] for i in range(config.num_hidden_layers)]
+    names = [[f"layers.{i}.{name}" for name in config.state_shapes(i)] for i in range(config.num_hidden_layers)]
     expected = [name for layer in names for name in layer]
     if set(expected) != tensors.keys() - {RECENT}:
         raise ValueError(f"{path} must hold {', '.join(expected)}; got {', '.join(sorted(tensors))}")
@@ -163,24 +162,16 @@ def _changed(cache: Cache, change: Callable[[Tensor], Tensor]) -> Cache:
     return changed
 
 
-def _identity(config: RnnConfig) -> dict:
-    """What a state depends on, as it comes back from JSON."""
-    names = ("model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions")
-    return {**{name: getattr(config, name) for name in names}, "layer_sizes": [list(s) for s in config.layer_sizes]}
-
-
-def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: RnnConfig, where: str) -> None:
+def _check_shapes(states: dict[int, tuple[Tensor, ...] | None], config: CheckedConfig, where: str) -> None:
     if len(states) != config.num_hidden_layers:
         raise ValueError(f"{where} must hold {config.num_hidden_layers} layers; got {len(states)}")
     for i, state in states.items():
         if state is None:
             raise ValueError(f"{where} is empty: read a text first")
-        rows, width = state[0].shape[:1].numel(), config.layer_sizes[i][1] * config.directions
-        if len(state) != len(config.state_names(i)) or any(s.shape != (rows, width) for s in state):
-            raise ValueError(
-                f"layer {i} of {where} must hold {', '.join(config.state_names(i))} of shape (batch, {width}); "
-                f"got {[tuple(s.shape) for s in state]}"
-            )
+        rows, shapes = state[0].shape[:1].numel(), config.state_shapes(i)
+        if [tuple(s.shape) for s in state] != [(rows, *shape) for shape in shapes.values()]:
+            of_shape = ", ".join(f"{name} of shape (batch, {', '.join(map(str, s))})" for name, s in shapes.items())
+            raise ValueError(f"layer {i} of {where} must hold {of_shape}; got {[tuple(s.shape) for s in state]}")
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class WordVectors(nn.Linear):
-    """A linear map whose rows are words' vectors, and begin as those of an embedding do."""
+from .token_embedding import WordVectors
 
 
 class AdaptiveHead(nn.Module):

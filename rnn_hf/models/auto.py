@@ -9,7 +9,15 @@ from transformers import (
 )
 
 from .config_checks import CheckedConfig
+from .configuration_bow import BowConfig
+from .configuration_cnn import CnnConfig
+from .configuration_ffn import FfnConfig
+from .configuration_ngram import NgramConfig
 from .configuration_rnn import RnnConfig
+from .modeling_bow import BowForSequenceClassification
+from .modeling_cnn import CnnForCausalLM, CnnForSequenceClassification, CnnModel
+from .modeling_ffn import FfnForCausalLM, FfnModel
+from .modeling_ngram import NgramForCausalLM
 from .modeling_rnn import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
 
 FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> model
@@ -19,6 +27,14 @@ FAMILIES: dict[type, dict[type, type]] = {  # configuration -> Auto class -> mod
         AutoModelForSequenceClassification: RnnForSequenceClassification,
         AutoModelForTokenClassification: RnnForTokenClassification,
     },
+    CnnConfig: {
+        AutoModel: CnnModel,
+        AutoModelForCausalLM: CnnForCausalLM,
+        AutoModelForSequenceClassification: CnnForSequenceClassification,
+    },
+    BowConfig: {AutoModelForSequenceClassification: BowForSequenceClassification},
+    FfnConfig: {AutoModel: FfnModel, AutoModelForCausalLM: FfnForCausalLM},
+    NgramConfig: {AutoModelForCausalLM: NgramForCausalLM},
 }
 
 for config_class, heads in FAMILIES.items():

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache, CacheLayerMixin, DynamicCache
+from transformers.utils import is_tracing
 
 # Recorded states that `crop` leaves in place, and steps of a long prompt that are recorded at all: nothing rolls
 # further back than its own drafts and, where an assistant's tokenizer differs, a few tokens before them.
@@ -246,6 +247,39 @@ def new_cache(config, states: Sequence[Sequence[Tensor]] | None = None) -> Dynam
         for layer, state in zip(cache.layers, states, strict=True):
             layer.update(tuple(state), num_tokens=0)
     return cache
+
+
+def check_cache(cache: Cache, config) -> None:
+    """Raises ValueError for a `past_key_values` whose layers are not of the number and kind of the configuration's."""
+    layers = getattr(cache, "layers", None)
+    if layers is None or [getattr(layer, "_layer_type", "") for layer in layers] != config.layer_types:
+        kinds = [type(c).__name__ for c in layers] if layers is not None else type(cache).__name__
+        raise ValueError(
+            f"past_key_values must hold a layer of state for each of {config.layer_types}; got {kinds}: it belongs to "
+            "another model, or make an empty one with rnn_hf.new_cache(model.config)"
+        )
+
+
+def checked_state(cache: RnnCacheLayer, layer: int, config, batch: int) -> tuple[Tensor, ...] | None:
+    """The state that the cache of a layer holds, None before the first step. Raises ValueError for another model's."""
+    state = cache.state
+    if state is None or is_tracing(state[0]):
+        return state
+    kind = cache.origin.kind
+    if kind not in (None, config.state_kind):
+        raise ValueError(
+            f"past_key_values belongs to another model: it holds a state of the kind {kind!r}, not "
+            f"{config.state_kind!r}"
+        )
+    expected = [(batch, *shape) for shape in config.state_shapes(layer).values()]
+    if [tuple(s.shape) for s in state] != expected:
+        raise ValueError(
+            f"past_key_values of layer {layer} must hold {len(expected)} tensors of shape {expected[0]}; "
+            f"got {[tuple(s.shape) for s in state]}: it belongs to another model or batch"
+        )
+    if torch.is_grad_enabled() and any(s.is_inference() for s in state):
+        state = tuple(s.clone() for s in state)  # made under `torch.inference_mode`, no graph may keep it
+    return state
 
 
 def begins_with_what_was_read(ids: Tensor, cache: Cache) -> bool | None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers import GenerationMixin, LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.cache_utils import Cache
 
-from .cache import begins_with_what_was_read
+from .cache import begins_with_what_was_read, check_cache
 from .config_checks import integer, require
 from .input_checks import check_ids, check_input, pad_rows, step_mask, token_rows
 
@@ -82,12 +82,8 @@ class StopTexts(StoppingCriteria):
 class TextGenerationMixin(GenerationMixin):
     """Every way of decoding from and to a state (`past_key_values`), and scores of texts.
 
-    A model's forward takes a state in and gives it back; `_check_cache` refuses one that is not the model's.
+    What belongs to the state stands in `cache.py`; a model's forward takes it in and gives it back.
     """
-
-    def _check_cache(self, cache: Cache) -> None:
-        """Raises ValueError for a `past_key_values` whose layers belong to another model."""
-        raise NotImplementedError
 
     @staticmethod
     def create_masks_for_generate(config, inputs_embeds, attention_mask, is_first_iteration=False, **kwargs):
@@ -134,7 +130,7 @@ class TextGenerationMixin(GenerationMixin):
     def _new_turn(self, given: Tensor, mask: Tensor | None, state: Cache) -> dict[str, Tensor]:
         """What transformers has to be told of a new turn's ids or embeddings, which it takes for the whole text where
         they are longer than the state's; nothing where they are the whole text."""
-        self._check_cache(state)
+        check_cache(state, self.config)
         past, length = int(state.get_seq_length()), given.shape[1]
         is_embeds = given.ndim == 3
         covered = mask is not None and mask.shape[1] == past + length
@@ -236,11 +232,22 @@ class TextGenerationMixin(GenerationMixin):
             for start in range(0, len(ids), batch_size):
                 rows = ids[start : start + batch_size]
                 batch = pad_rows([[tokenizer.bos_token_id, *row[:-1]] for row in rows], self.device)
-                logits = self(**batch, use_cache=False).logits.float()
-                for text, row, row_logits in zip(texts[start:], rows, logits, strict=False):
-                    log_probs = row_logits[: len(row)].log_softmax(-1)
-                    picked = log_probs.gather(-1, torch.tensor(row, device=logits.device)[:, None])[:, 0]
-                    scores.append(TextScore(text, tokenizer.convert_ids_to_tokens(row), picked.cpu()))
+                targets = pad_rows(rows, self.device)["input_ids"]
+                scored = self.token_log_probs(targets=targets, **batch)
+                for text, row, log_probs in zip(texts[start:], rows, scored, strict=False):
+                    tokens = tokenizer.convert_ids_to_tokens(row)
+                    scores.append(TextScore(text, tokens, log_probs[: len(row)].cpu()))
         finally:
             self.train(was_training)
         return scores
+
+    def token_log_probs(
+        self,
+        input_ids: Tensor,
+        targets: Tensor,
+        attention_mask: Tensor | None = None,
+        past_key_values: Cache | None = None,
+    ) -> Tensor:
+        """log p of the target of each step, (batch, time), in nats."""
+        logits = self(input_ids, attention_mask=attention_mask, past_key_values=past_key_values, use_cache=False).logits
+        return logits.float().log_softmax(-1).gather(-1, targets[..., None])[..., 0]

@@ -240,6 +240,11 @@ class CheckedConfig(PreTrainedConfig):
         """Numbers that a model of this configuration holds, for the budget: small parts may be left out."""
         raise NotImplementedError
 
+    @property
+    def one_pass(self) -> bool:
+        """Whether a model is fitted in one pass over its training data, without an optimiser: by counting, say."""
+        return False
+
     def cross_problems(self) -> list[str]:
         """Problems between fields, once each field alone is right. Families add theirs."""
         problems = []

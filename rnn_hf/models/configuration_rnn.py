@@ -189,17 +189,27 @@ class RnnConfig(CheckedConfig):
         first = max(1, self.vocab_size * 6 // 100)
         return self.adaptive_cutoffs or [first, max(first + 1, self.vocab_size * 30 // 100)]
 
-    def state_names(self, layer: int) -> list[str]:
-        """What the tensors of a layer's state are: `h`, of an LSTM `c`, and of the last layer its output where a
-        connection makes that another than `h`: a chunk of padding alone repeats it."""
+    def state_shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
+        """The tensors of a layer's state, shapes without the batch.
+
+        `h`, of an LSTM `c`, and of the last layer its output where a connection makes that another than `h`: a chunk of
+        padding alone repeats it.
+        """
         carries_output = self.layer_connection != "none" and layer == self.num_hidden_layers - 1
-        return ["h"] + ["c"] * (self.cell_type == "lstm") + ["output"] * carries_output
+        names = ["h"] + ["c"] * (self.cell_type == "lstm") + ["output"] * carries_output
+        return dict.fromkeys(names, (self.layer_sizes[layer][1] * self.directions,))
 
     @property
     def state_kind(self) -> str:
         """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""
         cell = f"{self.nonlinearity} {self.cell_type}" if self.cell_type == "elman" else self.cell_type
         return f"{cell}, {'bidirectional' if self.bidirectional else 'forward'}, connection {self.layer_connection}"
+
+    @property
+    def state_identity(self) -> dict[str, object]:
+        """What a state depends on, as it comes back from JSON."""
+        names = ("model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions")
+        return {name: getattr(self, name) for name in names} | {"layer_sizes": [list(s) for s in self.layer_sizes]}
 
     @property
     def num_parameters(self) -> int:

@@ -20,6 +20,12 @@ def step_mask(attention_mask: Tensor | None, batch: int, time: int) -> Tensor | 
     return attention_mask[:, -time:].bool()
 
 
+def real_steps(attention_mask: Tensor | None, given: Tensor) -> Tensor:
+    """(batch, time) bool of ids or features (batch, time, ...): true at real tokens, everywhere without a mask."""
+    mask = step_mask(attention_mask, *given.shape[:2])
+    return torch.ones(given.shape[:2], dtype=torch.bool, device=given.device) if mask is None else mask
+
+
 def check_input(given: Tensor, is_ids: bool) -> None:
     """Raises ValueError unless ids are (batch, time) or embeddings (batch, time, features), with a token at least."""
     if given.ndim != (2 if is_ids else 3):

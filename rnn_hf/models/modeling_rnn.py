@@ -6,44 +6,40 @@ between -> optional final norm -> locked output dropout -> a head. The recurrent
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
-    CausalLMOutputWithPast,
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-from transformers.modeling_utils import slice_logits_to_keep
 from transformers.utils import can_return_tuple, is_tracing
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from .adaptive_head import AdaptiveHead, WordVectors
-from .cache import KEPT_HISTORY, new_cache
-from .causal_lm import TextGenerationMixin
+from .adaptive_head import AdaptiveHead
+from .cache import KEPT_HISTORY, check_cache, checked_state, new_cache
 from .config_checks import integer, require
 from .configuration_rnn import RnnConfig
-from .heads import cross_entropy, linear_cross_entropy
+from .heads import cross_entropy
 from .input_checks import (
-    check_ids,
-    check_input,
     checked_labels,
     label_ids,
     mask_or_padding,
     pad_rows,
+    real_steps,
     step_mask,
     token_rows,
 )
+from .neural_lm import NeuralGenerationMixin
 from .pooling import WIDTHS, Pooler
 from .rnn_layers import HIGHWAY_BIAS, HighwayGate, LockedDropout, Padding, RecurrentWeights, RnnLayer
 from .text_model import OF_FILES, SizeMismatchError, TextPreTrainedModel
+from .token_embedding import embed
 
 # What from_pretrained takes that decides on an adaptive head's clusters.
 _OF_CLUSTERS = {"adaptive_cutoffs", "adaptive_div_value"}
@@ -71,22 +67,13 @@ class RnnPreTrainedModel(TextPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, RecurrentWeights):
             module.init_weights(self.config.cell_type)
-        elif isinstance(module, nn.Embedding):
-            self._init_token_vectors(module.weight)
-            if module.padding_idx is not None and not getattr(module.weight, "_is_hf_initialized", False):
-                module.weight[module.padding_idx] = 0
         elif isinstance(module, RnnLayer):
             if module.initial_state is not None:
                 init.zeros_(module.initial_state)
-        elif isinstance(module, nn.Linear):
-            if isinstance(module, WordVectors):
-                self._init_token_vectors(module.weight)
-            else:
-                init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                init.constant_(module.bias, HIGHWAY_BIAS if isinstance(module, HighwayGate) else 0.0)
         else:
             super()._init_weights(module)
+            if isinstance(module, HighwayGate):
+                init.constant_(module.bias, HIGHWAY_BIAS)
 
     def _check_loaded(self, info: dict, source, kwargs: dict) -> None:
         missing, clusters = set(info["missing_keys"]), "lm_head.clusters.weight"
@@ -250,10 +237,10 @@ class RnnModel(RnnPreTrainedModel):
             ValueError: not exactly one of ids and embeddings; an empty batch or text; an id outside the vocabulary; a
                 mask or a state of another shape.
         """
-        embedded = self._embed(input_ids, inputs_embeds)
+        embedded = embed(self.embed_tokens, input_ids, inputs_embeds, self.config.embedding_dropout)
         batch, time, _ = embedded.shape
         if past_key_values is not None:
-            self._check_layers(past_key_values)
+            check_cache(past_key_values, self.config)
         mask = step_mask(attention_mask, batch, time)
         padding = None
         if mask is not None and not is_tracing(mask):
@@ -268,7 +255,7 @@ class RnnModel(RnnPreTrainedModel):
         hidden = self.input_dropout(embedded)
         for i, layer in enumerate(self.layers):
             cache = None if past_key_values is None else past_key_values.layers[i]
-            state = None if cache is None else self._checked(cache, i, batch)
+            state = None if cache is None else checked_state(cache, i, self.config, batch)
             record = cache is not None and cache.record_past and not self.config.bidirectional
             hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
             if cache is not None:
@@ -283,64 +270,6 @@ class RnnModel(RnnPreTrainedModel):
             past_key_values.layers[0].note_ids(input_ids, time)
         return BaseModelOutputWithPast(last_hidden_state=hidden, past_key_values=past_key_values)
 
-    def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give exactly one of input_ids and inputs_embeds")
-        given = input_ids if inputs_embeds is None else inputs_embeds
-        check_input(given, inputs_embeds is None)
-        if inputs_embeds is not None:
-            width, dtype = self.config.embedding_size, self.embed_tokens.weight.dtype
-            if inputs_embeds.shape[-1] != width:  # torch's LSTM kernel would read beyond the weights
-                raise ValueError(f"inputs_embeds must have {width} features (embedding_size); got {given.shape[-1]}")
-            if inputs_embeds.dtype != dtype and not torch.is_autocast_enabled(inputs_embeds.device.type):
-                raise ValueError(f"inputs_embeds must be of the model's type, {dtype}; got {inputs_embeds.dtype}")
-            return inputs_embeds
-        try:
-            embedded = self.embed_tokens(input_ids)
-        except IndexError as error:
-            check_ids(input_ids, self.embed_tokens.num_embeddings)
-            raise error
-        p = self.config.embedding_dropout
-        if self.training and p > 0:  # whole words, the same ones all over the batch
-            kept = F.dropout(embedded.new_ones(self.embed_tokens.num_embeddings), p)
-            embedded = embedded * kept[input_ids][..., None]
-        return embedded
-
-    def _check_layers(self, cache: Cache) -> None:
-        layers = getattr(cache, "layers", None)
-        if (
-            layers is None
-            or len(layers) != len(self.layers)
-            or any(getattr(c, "_layer_type", "") != "rnn" for c in layers)
-        ):
-            kinds = [type(c).__name__ for c in layers] if layers is not None else type(cache).__name__
-            raise ValueError(
-                f"past_key_values must hold {len(self.layers)} layers of recurrent state; got {kinds}: it belongs to "
-                "another model, or make an empty one with rnn_hf.new_cache(model.config)"
-            )
-
-    def _checked(self, cache, layer: int, batch: int):
-        """The state that a layer's cache holds, if it is one of this model."""
-        state = cache.state
-        if state is None or is_tracing(state[0]):
-            return state
-        kind = cache.origin.kind
-        if kind not in (None, self.config.state_kind):
-            raise ValueError(
-                f"past_key_values belongs to another model: it holds a state of the kind {kind!r}, not "
-                f"{self.config.state_kind!r}"
-            )
-        expected = (batch, self.config.layer_sizes[layer][1] * self.config.directions)
-        count = len(self.config.state_names(layer))
-        if len(state) != count or any(s.shape != expected for s in state):
-            raise ValueError(
-                f"past_key_values of layer {layer} must hold {count} tensors of shape {expected}; "
-                f"got {[tuple(s.shape) for s in state]}: it belongs to another model or batch"
-            )
-        if torch.is_grad_enabled() and any(s.is_inference() for s in state):
-            state = tuple(s.clone() for s in state)  # made under `torch.inference_mode`, no graph may keep it
-        return state
-
     def get_input_embeddings(self) -> nn.Embedding:
         return self.embed_tokens
 
@@ -348,11 +277,8 @@ class RnnModel(RnnPreTrainedModel):
         self.embed_tokens = value
 
 
-class RnnForCausalLM(RnnPreTrainedModel, TextGenerationMixin):
+class RnnForCausalLM(NeuralGenerationMixin, RnnPreTrainedModel):
     """A language model: the next token's distribution at each step."""
-
-    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
-    _head_keys = ("lm_head.", "projection.")
 
     def __init__(self, config: RnnConfig):
         if config.bidirectional:
@@ -365,92 +291,17 @@ class RnnForCausalLM(RnnPreTrainedModel, TextGenerationMixin):
         # layer_norm at 170 and 186.
         self.token_length = 1.0 if config.layer_norm else 3.0
         self.model = RnnModel(config, self.token_length)
-        self.output_dropout = LockedDropout(config.output_dropout)
-        width = config.output_size
-        self.projection = None
-        if config.tie_word_embeddings and width != config.embedding_size:
-            self.projection = nn.Linear(width, config.embedding_size, bias=False)
-            width = config.embedding_size
         if config.lm_head == "adaptive":
             self._tied_weights_keys = {}  # it takes the embedding's rows, and has no matrix of its own
-            self.lm_head = AdaptiveHead(
-                width, config.vocab_size, config.cutoffs, config.adaptive_div_value, config.tie_word_embeddings
-            )
+            clusters = config.cutoffs, config.adaptive_div_value, config.tie_word_embeddings
+            self._make_head(config.output_size, lambda width, vocab_size: AdaptiveHead(width, vocab_size, *clusters))
         else:
-            self.lm_head = WordVectors(width, config.vocab_size)
+            self._make_head(config.output_size)
         self.post_init()
 
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int | Tensor = 0,
-        skip_logits: bool | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        **kwargs,
-    ) -> CausalLMOutputWithPast:
-        r"""
-        Args:
-            input_ids, attention_mask, past_key_values, inputs_embeds, use_cache: as in [`RnnModel`].
-            labels (`torch.LongTensor` of shape `(batch, time)`, *optional*):
-                Usually the ids themselves: step t is scored on `labels[:, t + 1]`, the last step on nothing. -100 is
-                not scored.
-            shift_labels (`torch.LongTensor` of shape `(batch, time)`, *optional*):
-                The target of each step, in place of `labels`, so that consecutive chunks of a stream lose none.
-            logits_to_keep (`int` or `torch.Tensor`): Steps whose logits are wanted; 0 for all.
-            skip_logits (`bool`, *optional*):
-                Do not return logits. Default: in training, where targets are given; the loss is then computed without
-                ever holding `(batch * time, vocab_size)` numbers.
-            num_items_in_batch (`int`, *optional*): Divides the loss in place of the number of scored tokens.
-
-        Returns:
-            `loss` (mean nats per scored token), `logits` (`torch.Tensor` of shape `(batch, time, vocab_size)`),
-            `past_key_values`.
-        """
-        # Not in the signature: Trainer takes every argument called labels there for one that a batch must hold.
-        shift_labels = kwargs.pop("shift_labels", None)
-        encode, wanted = self.model, logits_to_keep if isinstance(logits_to_keep, int) else 0
-        if getattr(past_key_values, "layers", None) and past_key_values.is_recording_past(0):
-            encode = partial(self._encode_recorded, max(wanted, KEPT_HISTORY))
-        outputs = encode(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            **kwargs,
-        )
-        hidden = self.output_dropout(outputs.last_hidden_state)
-        if self.projection is not None:
-            hidden = self.projection(hidden)
-        if labels is not None and shift_labels is None:
-            shift_labels = F.pad(labels, (0, 1), value=-100)[:, 1:]
-        if skip_logits is None:
-            skip_logits = self.training and shift_labels is not None and not torch.compiler.is_compiling()
-        logits = None if skip_logits else self._logits(slice_logits_to_keep(hidden, logits_to_keep))
-        loss = None
-        if shift_labels is not None:
-            if shift_labels.shape != hidden.shape[:2]:
-                raise ValueError(f"labels must be of shape {tuple(hidden.shape[:2])}; got {tuple(shift_labels.shape)}")
-            shift_labels = label_ids(shift_labels, self.config.vocab_size)
-            all_in_order = isinstance(logits_to_keep, int) and logits is not None and logits.shape[1] == hidden.shape[1]
-            if all_in_order:
-                loss = cross_entropy(logits, shift_labels, num_items_in_batch)
-            else:
-                loss = self._loss(hidden, shift_labels, num_items_in_batch)
-        return CausalLMOutputWithPast(
-            loss=loss, logits=logits, past_key_values=outputs.past_key_values, hidden_states=outputs.hidden_states
-        )
-
     def _loss(self, hidden: Tensor, targets: Tensor, num_items: Tensor | int | None = None) -> Tensor:
-        """From the head's input (batch, time, features), without logits of all tokens."""
         if not isinstance(self.lm_head, AdaptiveHead):
-            return linear_cross_entropy(hidden, self.lm_head.weight, self.lm_head.bias, targets, num_items)
+            return super()._loss(hidden, targets, num_items)
         scored = targets != -100
         nats = self.lm_head.nats(hidden[scored], targets[scored], self.model.embed_tokens.weight)
         return nats.mean() if num_items is None else nats.sum() / num_items
@@ -459,11 +310,17 @@ class RnnForCausalLM(RnnPreTrainedModel, TextGenerationMixin):
         """Of an adaptive head they are log-probabilities, whose softmax is the distribution too."""
         if isinstance(self.lm_head, AdaptiveHead):
             return self.lm_head.log_probs(hidden, self.model.embed_tokens.weight)
-        return self.lm_head(hidden)
+        return super()._logits(hidden)
 
     def get_output_embeddings(self) -> nn.Linear | None:
         """The matrix of all words' output vectors; None for an adaptive head, which has several."""
         return None if isinstance(self.lm_head, AdaptiveHead) else self.lm_head
+
+    def _encode(self, logits_to_keep: int | Tensor, past_key_values: Cache | None, **inputs) -> BaseModelOutputWithPast:
+        if getattr(past_key_values, "layers", None) and past_key_values.is_recording_past(0):
+            wanted = logits_to_keep if isinstance(logits_to_keep, int) else 0
+            return self._encode_recorded(max(wanted, KEPT_HISTORY), past_key_values, **inputs)
+        return self.model(past_key_values=past_key_values, **inputs)
 
     def _encode_recorded(self, steps: int, past_key_values: Cache, **inputs) -> BaseModelOutputWithPast:
         """`self.model` with the states of the last `steps` steps recorded, which alone can be rolled back: those before
@@ -487,9 +344,6 @@ class RnnForCausalLM(RnnPreTrainedModel, TextGenerationMixin):
             parts[1].hidden_states = tuple(torch.cat(pair, 1) for pair in pairs)
         parts[1].last_hidden_state = torch.cat([part.last_hidden_state for part in parts], 1)
         return parts[1]
-
-    def _check_cache(self, cache: Cache) -> None:
-        self.model._check_layers(cache)
 
 
 class RnnForSequenceClassification(RnnPreTrainedModel):
@@ -538,10 +392,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
             **kwargs,
         )
         hidden = outputs.last_hidden_state
-        mask = step_mask(attention_mask, *hidden.shape[:2])
-        if mask is None:
-            mask = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-        logits = self.score(self.dropout(self.pooler(hidden, mask)))
+        logits = self.score(self.dropout(self.pooler(hidden, real_steps(attention_mask, hidden))))
         loss = None
         if labels is not None:
             labels = checked_labels(labels, logits, self.config)

@@ -155,7 +155,7 @@ class RnnLayer(GradientCheckpointingLayer):
         self.hidden_size, self.weight_dropout = hidden_size, config.weight_dropout
         self.num_states = 2 if self.cell_type == "lstm" else 1
         output_size = hidden_size * self.directions
-        self.carries_output = "output" in config.state_names(layer_idx)
+        self.carries_output = "output" in config.state_shapes(layer_idx)
 
         self.norm = nn.LayerNorm(input_size, eps=config.layer_norm_eps) if config.layer_norm else None
         self.rnn = RecurrentWeights(self.cell_type, input_size, hidden_size, self.directions)

@@ -10,6 +10,7 @@ import math
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from transformers.utils import cached_file
 
 from .config_checks import CheckedConfig, integer, require
 from .manifest import MANIFEST, check_manifest
+from .token_embedding import WordVectors
 
 # What from_pretrained takes that decides on the files that are read.
 OF_FILES = {"cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder"}
@@ -48,6 +50,20 @@ class TextPreTrainedModel(PreTrainedModel):
     def __init__(self, config: CheckedConfig, *args, **kwargs):
         config.check()  # fields may have been set since the configuration was made; nothing is allocated yet
         super().__init__(config, *args, **kwargs)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding | WordVectors):
+            self._init_token_vectors(module.weight)
+            padding = getattr(module, "padding_idx", None)
+            if padding is not None and not getattr(module.weight, "_is_hf_initialized", False):
+                module.weight[padding] = 0
+        elif isinstance(module, nn.Linear | nn.Conv1d):
+            init.xavier_uniform_(module.weight)
+        else:
+            super()._init_weights(module)
+        if isinstance(module, nn.Linear | nn.Conv1d) and module.bias is not None:
+            init.zeros_(module.bias)
 
     def _init_token_vectors(self, weight: Tensor) -> None:
         span = self.config.initializer_range

@@ -52,7 +52,7 @@ class LanguageModelingModule(TextModule):
         self.lengths = []  # time steps of each batch since the last optimiser step
         self.model = self.build_model(tokenizer, config, pretrained)
         if self.label_smoothing:
-            if self.model.config.lm_head != "full":
+            if getattr(self.model.config, "lm_head", "full") != "full":
                 raise ValueError(
                     "model.label_smoothing needs model.config.lm_head full: an adaptive one never computes all words"
                 )

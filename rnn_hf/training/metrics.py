@@ -25,7 +25,9 @@ class WeightedMean:
         self.means.append(torch.where(count > 0, mean.detach(), 0.0))
         self.counts.append(count)
 
-    def compute(self) -> tuple[float, int]:
+    def compute(
+        self, cure: str = "training has diverged; try a lower model.learning_rate or trainer.gradient_clip_val"
+    ) -> tuple[float, int]:
         """(mean, number of items). Raises ValueError if there were none, or if the mean is NaN or infinite."""
         # On the CPU: not every accelerator has float64.
         means, counts = (torch.stack(x).cpu().double() if x else torch.zeros(1) for x in (self.means, self.counts))
@@ -33,10 +35,7 @@ class WeightedMean:
             raise ValueError("the evaluation data holds nothing to score")
         mean = (means @ counts / counts.sum()).item()
         if not math.isfinite(mean):
-            raise ValueError(
-                f"the loss on the evaluation data is {mean}: training has diverged; try a lower model.learning_rate "
-                "or trainer.gradient_clip_val"
-            )
+            raise ValueError(f"the loss on the evaluation data is {mean}: {cure}")
         return mean, int(counts.sum())
 
 
@@ -78,7 +77,7 @@ class LanguageModelingEvaluation:
 
     def __init__(self):
         self.state, self.nats = None, WeightedMean()
-        self.per_token = {}
+        self.per_token, self.cure = {}, {}
 
     def update(self, model, batch: dict[str, torch.Tensor | float]) -> None:
         """Scores `input_ids` against `shift_labels`, `[lanes, time]`, where the batch before it ended."""
@@ -87,6 +86,9 @@ class LanguageModelingEvaluation:
         inputs = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
         output = model(**inputs, past_key_values=self.state, use_cache=True, skip_logits=True)
         self.state = output.past_key_values
+        if model.config.one_pass:
+            smoothing = model.config.smoothing
+            self.cure["cure"] = f"some token has probability 0 under smoothing {smoothing!r}; give another"
         self.nats.update(output.loss, (batch["shift_labels"] != IGNORED).sum())
         self.per_token = {
             unit: batch[f"{unit}s_per_token"] for unit in ("character", "byte") if f"{unit}s_per_token" in batch
@@ -98,6 +100,6 @@ class LanguageModelingEvaluation:
         `bits_per_character` and `bits_per_byte`, where the batches say how many a token has: all bits over those of the
         text, a line break for each `<eos>` among them.
         """
-        loss, tokens = self.nats.compute()
+        loss, tokens = self.nats.compute(**self.cure)
         bits = {f"bits_per_{unit}": loss / math.log(2) / number for unit, number in self.per_token.items()}
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, **bits, "tokens": tokens}

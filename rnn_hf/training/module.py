@@ -65,6 +65,8 @@ class TextModule(L.LightningModule):
     auto_class: type  # of the task: opens a model of any family that has one for it
     monitor: tuple[str, str]  # the metric that decides which weights are best, and its better end: "min" or "max"
     Evaluation: type  # one pass over evaluation data, see `metrics.py`; its `names` are what it computes
+    one_pass = False  # whether it is for families without an optimiser (`OnePassModule`)
+    trainer_defaults: dict[str, Any] = {}  # of `rnn-hf fit`, over its own
     shares_evaluation = True  # whether of several processes each evaluates some of the batches
     rules = {
         "optimizer": one_of("adamw", "sgd"),
@@ -149,6 +151,9 @@ class TextModule(L.LightningModule):
             model = build_model(self.auto_class, tokenizer, config, pretrained, **decided)
         else:
             model = self._with_word_vectors(tokenizer, config, pretrained, **decided)
+        if model.config.one_pass != self.one_pass:
+            how = "in one pass" if model.config.one_pass else "by gradient descent"
+            raise ValueError(f"model_type {model.config.model_type!r} is fitted {how}: not by {type(self).__name__}")
         if self.activation_penalty or self.temporal_activation_penalty:
             self.last_output = LastOutput(model)
         return model

@@ -326,3 +326,64 @@ def test_help_is_quick_and_names_every_verb():
     assert out.returncode == 0, out.stderr
     for verb in ("fit", "recipes", "lr-find", "generate", "predict", "evaluate", "score", "quickstart"):
         assert f"\n  {verb} " in out.stdout
+
+
+NGRAM = """\
+task: language_modeling
+model: {config: {model_type: ngram, order: 3}}
+data: {dataset: reviews, batch_size: 1}
+"""
+
+
+def test_a_family_that_is_counted(workplace, rnn_hf):
+    """One pass, no optimiser, no checkpoint; and the folder serves every verb."""
+    (workplace / "ngram.yaml").write_text(NGRAM)
+    code, out, err = rnn_hf("fit", "--config", "ngram.yaml", "--output_dir", "runs/ngram")
+    assert code == 0, err
+    assert {path.name for path in (workplace / "runs/ngram").iterdir()} == {"model", "metrics.csv", "curves.png"}
+    report = json.loads((workplace / "runs/ngram/model/metrics.json").read_text())
+    assert report["metrics"]["test/perplexity"] < 1.2 * report["data"]["baselines"]["test/unigram_perplexity"]
+    assert report["reports"]["test"]["smoothing"]["maximum_likelihood"]["perplexity"] is None
+    assert report["parameters"] > 100
+    code, out, err = rnn_hf("evaluate", "runs/ngram", "--data", "reviews", "--json")
+    assert json.loads(out)["perplexity"] == pytest.approx(report["metrics"]["test/perplexity"], rel=1e-5)
+    code, out, err = rnn_hf("score", "runs/ngram", "the film is good")
+    assert code == 0 and "perplexity" in out
+    code, out, err = rnn_hf("generate", "runs/ngram", "--prompt", "the film", "--max-new-tokens", "5")
+    assert code == 0 and out.startswith("the film")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model.learning_rate", "1"], "unknown key 'model.learning_rate'"),
+        (["--model.config.smoothing", "kneserney"], "smoothing must be one of"),
+        (["--model.config.model_type", "ngrm"], "did you mean 'ngram'"),
+        (["--trainer.max_epochs", "2"], "trainer.max_epochs must be 1; got 2"),
+        (["--trainer.devices", "2"], "is fitted to all training data by one process"),
+        (["--model.config.smoothing", "maximum_likelihood"], "probability 0 under smoothing 'maximum_likelihood'"),
+    ],
+)
+def test_what_a_counted_family_refuses(workplace, rnn_hf, options, message):
+    (workplace / "ngram.yaml").write_text(NGRAM)
+    code, _out, err = rnn_hf("fit", "--config", "ngram.yaml", "--output_dir", "runs/refused", *options)
+    assert code == 2 and message in err
+    assert not (workplace / "runs/refused/model").exists()
+
+
+def test_other_verbs_on_a_counted_family(workplace, rnn_hf):
+    (workplace / "ngram.yaml").write_text(NGRAM)
+    code, _out, err = rnn_hf("lr-find", "--config", "ngram.yaml")
+    assert code == 2 and "lr-find is for models that are trained step by step" in err
+    assert rnn_hf("fit", "--config", "ngram.yaml", "--fast_dev_run")[0] == 0
+
+
+def test_a_feed_forward_model(workplace, rnn_hf):
+    code, _out, err = rnn_hf(
+        "fit", "--config", "lm.yaml", "--output_dir", "runs/ffn", "--model.config.model_type", "ffn",
+        "--model.label_smoothing", "0.1", "--model.activation_penalty", "1",
+        "--model.temporal_activation_penalty", "1",
+    )  # fmt: skip
+    assert code == 0, err
+    report = json.loads((workplace / "runs/ffn/model/metrics.json").read_text())
+    assert report["metrics"]["test/perplexity"] < 1.2 * report["data"]["baselines"]["test/unigram_perplexity"]

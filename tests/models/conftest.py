@@ -7,7 +7,24 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rnn_hf import RnnConfig, RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel
+from rnn_hf import (
+    BowConfig,
+    BowForSequenceClassification,
+    CnnConfig,
+    CnnForCausalLM,
+    CnnForSequenceClassification,
+    CnnModel,
+    FfnConfig,
+    FfnForCausalLM,
+    FfnModel,
+    NgramConfig,
+    NgramForCausalLM,
+    RnnConfig,
+    RnnForCausalLM,
+    RnnForSequenceClassification,
+    RnnForTokenClassification,
+    RnnModel,
+)
 
 CELLS = ["elman", "gru", "lstm"]
 CONNECTIONS = ["none", "residual", "highway"]
@@ -68,22 +85,68 @@ def rnn(cls, **fields):
     return randomise(cls(full_config(**{"num_labels": 3, "pooling": "attention", **fields})))
 
 
+def ngram(**fields):
+    """Counted from a text whose next token depends on the last two, mostly."""
+    config = NgramConfig(
+        **{"vocab_size": 41, "order": 4, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, **fields}
+    )
+    ids = torch.randint(2, config.vocab_size, (600,)).tolist()
+    for t in range(2, len(ids)):
+        if torch.rand(()) < 0.7:
+            ids[t] = 2 + (ids[t - 1] + 3 * ids[t - 2]) % (config.vocab_size - 2)
+    return NgramForCausalLM(config).fit(torch.tensor(ids)).eval()
+
+
+def cnn(cls, **fields):
+    sizes = {"vocab_size": 41, "embedding_size": 6, "kernel_sizes": [3, 2], "num_filters": 4, "num_hidden_layers": 3}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    return randomise(cls(CnnConfig(**{**sizes, **special, "num_labels": 3, **fields})))
+
+
+def bow(**fields):
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    model = BowForSequenceClassification(BowConfig(**{"vocab_size": 41, **special, "num_labels": 3, **fields}))
+    if model.config.one_pass:
+        model.fit(torch.randint(3, 41, (270,)), torch.full((30,), 9), torch.arange(30) % 3)
+    return randomise(model)
+
+
+def ffn(cls, **fields):
+    sizes = {"vocab_size": 41, "embedding_size": 6, "context_size": 3, "hidden_size": 7, "num_hidden_layers": 2}
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    return randomise(cls(FfnConfig(**{**sizes, **special, "direct_connections": True, **fields})))
+
+
 # What the shared tests take: name -> the maker of a small random model of 41 tokens, 0 padding, 2 the end of a text,
 # from whatever fields of its configuration a test wants otherwise.
-LANGUAGE_MODELS = {f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS}
-CLASSIFIERS = {f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS}
-ENCODERS = {"rnn": partial(rnn, RnnModel), "rnn-tagger": partial(rnn, RnnForTokenClassification)}
+LANGUAGE_MODELS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForCausalLM, cell_type=cell) for cell in CELLS},
+    "cnn": partial(cnn, CnnForCausalLM),
+    "ffn": partial(ffn, FfnForCausalLM),
+    "ngram": ngram,
+    "ngram-unigram": partial(ngram, order=1),
+    "ngram-add_k": partial(ngram, order=3, smoothing="add_k", k=0.1),
+}
+CLASSIFIERS = {
+    **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
+    "bow": bow,
+    "bow-mlp": partial(bow, classifier="mlp"),
+    "cnn": partial(cnn, CnnForSequenceClassification),
+}
+OTHERS = {
+    "rnn": partial(rnn, RnnModel),
+    "rnn-tagger": partial(rnn, RnnForTokenClassification),
+    "cnn": partial(cnn, CnnModel),
+    "ffn": partial(ffn, FfnModel),
+}
 MODELS = {
     f"{name} {kind}": maker
-    for kind, makers in {"lm": LANGUAGE_MODELS, "classifier": CLASSIFIERS, "other": ENCODERS}.items()
+    for kind, makers in {"lm": LANGUAGE_MODELS, "classifier": CLASSIFIERS, "other": OTHERS}.items()
     for name, maker in makers.items()
 }
-# Families whose numbers are counted: tests of gradients, embeddings and number types skip them by name.
-COUNTED: dict[str, str] = {}
 
 
-def skip_counted(name: str, wants: str) -> None:
-    """Skips a model whose family is counted: it has nothing of what the test `wants`."""
-    family = name.split()[0].split("-")[0]
-    if family in COUNTED:
-        pytest.skip(f"{family} {COUNTED[family]}: no {wants}")
+def skip_counted(model, wants: str) -> None:
+    """Skips a model of a family that counts: it has nothing of what the test `wants`."""
+    if model.config.one_pass:
+        pytest.skip(f"{model.config.model_type} holds counts: it has no {wants}")

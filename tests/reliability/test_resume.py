@@ -72,7 +72,7 @@ def killed_until_done(workplace, name, draw, in_save, undisturbed, environment=N
             code = fit(workplace, *options, environment=environment, kill_in_save=draw.randrange(700))
         else:
             running = Fit(workplace, *options, environment=environment)
-            running.process.join(draw.uniform(0.2, 2.5))
+            running.process.join(draw.uniform(0.05, 1) * undisturbed[name]["seconds"])
             running.process.kill()
             code = running.end()
         assert code in (0, 137)
@@ -89,8 +89,9 @@ def killed_until_done(workplace, name, draw, in_save, undisturbed, environment=N
 @pytest.mark.parametrize("in_save", [False, True])
 def test_killed_at_random_moments(workplace, undisturbed, in_save):
     """The short form of the next one."""
-    draw = random.Random(f"short {in_save}")
-    assert sum(killed_until_done(workplace, "language_model", draw, in_save, undisturbed) for _ in range(2))
+    draw, killed = random.Random(f"short {in_save}"), 0
+    while killed < 2:  # a moment may come after the run's end, how fast it is the machine decides
+        killed += killed_until_done(workplace, "language_model", draw, in_save, undisturbed)
 
 
 @pytest.mark.slow
