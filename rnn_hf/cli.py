@@ -23,6 +23,10 @@ VERBS = {
     "predict": "print the label and its probability for each text",
     "evaluate": "print a model's metrics on a file",
     "score": "print the log-probability of each token of a text",
+    "push": "put a model on the Hub, with its card and the code that opens it",
+    "info": "print what a model is, what it was trained on and what it reached",
+    "convert": "make a training checkpoint a Hugging Face folder",
+    "env": "print the versions and the machine, for a report of a problem",
 }
 
 SECONDS_FOR_THE_FIRST = 20  # of several processes to report an error, before another one does

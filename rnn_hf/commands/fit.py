@@ -36,6 +36,9 @@ checkpoints/ (the newest, to go on from), metrics.csv and curves.png.
   --checkpoint_every_n_steps N
                          write one also after N optimiser steps; always at an epoch's end, each 10 minutes, at SIGTERM
                          (exit code 143) and Ctrl-C (130)
+  --hub.repo_id NAME --hub.license SPDX
+                         push the model to the Hub at the end, privately, and the best weights meanwhile; login and
+                         name are looked at before training, and a network that fails stops nothing
   --print_config         print the whole configuration and stop
 
 `rnn-hf fit --config RECIPE --help` lists every key. `torchrun --nproc_per_node=N $(which rnn-hf) fit ...` trains on N

@@ -29,6 +29,8 @@ from ..data.language_modeling import LanguageModelingDataModule
 from ..data.sources import NoDataSet
 from ..data.tagging import TaggingDataModule
 from ..embeddings import find_word_vectors
+from ..hub.callback import PushBest
+from ..hub.push import Push, PushOptions
 from ..models.auto import families
 from ..models.suggestion import suggestion
 from ..processes import launched, launched_rank
@@ -41,7 +43,7 @@ from ..training.classification import ClassificationModule
 from ..training.classification_plots import draw_report
 from ..training.counting import CountingModule
 from ..training.curves import draw_run
-from ..training.export import write_model_folder
+from ..training.export import folder_texts, write_model_folder
 from ..training.fitted_classification import FittedClassificationModule
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
@@ -135,13 +137,15 @@ class FitCLI(LightningCLI):
         name: The run's name, for the default folder.
         recipes: path -> mapping of each recipe, the later over the earlier.
         options: The command line's, over the recipes.
+        keeps_model: False for a run whose model goes nowhere, whatever `hub` says.
 
     Raises:
         ValueError, OSError: bad input. Nothing has been written.
     """
 
-    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: Options):
+    def __init__(self, task: str, name: str, recipes: dict[str, dict], options: Options, keeps_model: bool = True):
         quiet_lightning()
+        self.keeps_model = keeps_model
         self.task, self.name, self.recipes, self.options = task, name, recipes, options
         # One mapping: jsonargparse would put the later `model.config` in the place of the earlier, not over it.
         recipe = with_kind_of_options(functools.reduce(merged, recipes.values(), {}), options)
@@ -197,6 +201,8 @@ class FitCLI(LightningCLI):
             default=0,
             help="steps with a non-finite loss or gradient that a run may leave out; at the next it stops",
         )
+        parser.add_argument("--hub.repo_id", type=str | None, help="owner/name that the model is pushed to; null: none")
+        parser.add_class_arguments(PushOptions, "hub", skip={"repo_id"}, instantiate=False)
         parser.link_arguments("seed_everything", "data.seed", _data_seed)
         if not self.module.one_pass:
             parser.link_arguments("skip_nonfinite", "model.skip_nonfinite")
@@ -227,6 +233,7 @@ class FitCLI(LightningCLI):
         every, resume = self.config.checkpoint_every_n_steps, self.config.pop("resume")
         if every is not None and every < 1:
             raise ValueError(f"checkpoint_every_n_steps must be a whole number from 1; got {every}")
+        self.push = self._checked_push(self.config.pop("hub"))
         output_dir, self.checkpoint = self.config.pop("output_dir"), None
         if resume is not None:
             self.output_dir, self.checkpoint = resume_point(resume, output_dir, self.name)
@@ -251,6 +258,20 @@ class FitCLI(LightningCLI):
             self._check_same({"recipe": theirs.get("recipe", {})}, self.identity)
             self.identity_before = theirs
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
+
+    def _checked_push(self, hub) -> Push | None:
+        """The push at the end, if the recipe asks for one; login, name, licence and repository are looked at now."""
+        if hub.repo_id is None:
+            if given := [name for name, value in vars(hub).items() if value != getattr(PushOptions, name, None)]:
+                raise ValueError(f"hub.repo_id is missing, the name to push to; got hub.{given[0]} alone")
+            return None
+        if hub.license is None:
+            raise ValueError("hub.license is missing: an SPDX identifier such as apache-2.0, or other")
+        if self.config.trainer.fast_dev_run or not self.keeps_model or launched_rank():
+            return None
+        push = Push(PushOptions(**vars(hub)))
+        push.check()
+        return push
 
     def _check_same(self, theirs: dict, ours: dict) -> None:
         if changed := differences(theirs, ours):
@@ -290,6 +311,8 @@ class FitCLI(LightningCLI):
                 "EMAWeightAveraging it can"
             )
         own = [self.best]
+        if self.push is not None and not self.push.options.create_pr:
+            own.append(PushBest(self.push.options, self.best, self.output_dir / ".push", self._write_best))
         if settings.log_every_n_steps is None:
             own.append(LogInterval())
         self.early_stop = None
@@ -384,6 +407,18 @@ class FitCLI(LightningCLI):
             where = f"{where} | {self.model.model.num_parameters():,} parameters"
         for line in [*said, f"{self.task} -> {where}{processes}"]:
             print(line, file=sys.stderr, flush=True)
+        self.known = known = {
+            "task": self.task,
+            "monitor": self.model.monitor[0],
+            "seed": self.config.seed_everything,
+            "device": str(self.trainer.strategy.root_device),
+            "processes": self.trainer.world_size,
+            "data": self.datamodule.facts(),
+        }
+        if self.model.word_vector_facts is not None:
+            known["word_vectors"] = self.model.word_vector_facts
+        if self.checkpoints is not None:
+            self.checkpoints.texts = folder_texts(self.model.model, self.datamodule.tokenizer, known, self.recipe)
         self.train()
         if self.trainer.fast_dev_run:
             self.test()
@@ -399,35 +434,46 @@ class FitCLI(LightningCLI):
         self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
         self.test()
         report = {
-            "task": self.task,
+            **known,
             "metrics": self.model.metrics,
             "reports": self.model.reports,
-            "monitor": self.model.monitor[0],
             "best_step": best["step"],
             "best_epoch": best["epoch"],
             "steps": steps,
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "skipped_nonfinite_steps": self.model.guard.skipped,
-            "seed": self.config.seed_everything,
             "parameters": self.model.model.num_parameters(),
-            "device": str(self.trainer.strategy.root_device),
-            "processes": self.trainer.world_size,
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
-            "data": self.datamodule.facts(),
         }
-        if self.model.word_vector_facts is not None:
-            report["word_vectors"] = self.model.word_vector_facts
         if self.trainer.is_global_zero:
             folder = self.output_dir / "model"
             draw_run(self.output_dir / "metrics.csv", self.output_dir / "curves.png")
             for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
                 draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             # last: a run with a model folder is finished
-            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
+            pictures = [self.output_dir / "curves.png"]
+            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe, pictures)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
-            print(f"wrote {folder}")
+            print(f"wrote {folder}", flush=True)
+            if self.push is not None:
+                self._push(folder)
+
+    def _write_best(self, folder: Path, model, best: dict) -> None:
+        """The model folder of an evaluation, before the end of the run."""
+        figures = {name: best[name] for name in ("metrics", "reports")}
+        report = self.known | figures | {"best_step": best["step"], "best_epoch": best["epoch"], "steps": best["step"]}
+        report["parameters"] = model.num_parameters()
+        write_model_folder(folder, model, self.datamodule.tokenizer, report, self.recipe)
+
+    def _push(self, folder: Path) -> None:
+        try:
+            self.push.run(folder)
+        except (OSError, ValueError):
+            again = self.push.options.command(folder)
+            print(f"the model is whole in {folder}; to push it again: {again}", file=sys.stderr, flush=True)
+            raise
 
     def train(self) -> None:
         """Trains the module as the trainer says, from the checkpoint if there is one to go on from."""

@@ -55,7 +55,7 @@ def run(argv: list[str]) -> None:
         "model.schedule": "constant",
         "model.warmup_share": "0",
     }
-    cli = FitCLI(task, f"{name}-lr-find", recipes, [*options, *settings.items()])
+    cli = FitCLI(task, f"{name}-lr-find", recipes, [*options, *settings.items()], keeps_model=False)
     if cli.trainer.world_size > 1:
         raise ValueError("lr-find runs in one process: its batches are those that several would share")
     sgd = cli.config.model.optimizer == "sgd"

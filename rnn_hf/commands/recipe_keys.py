@@ -127,7 +127,12 @@ def _paths(recipe: Any, keys: set[str], prefix: str = "") -> Iterator[str]:
 def _problems(paths: Iterable[str], keys: set[str], linked: dict[str, str], where: str) -> Iterator[str]:
     """What is wrong with each path that is neither a key, nor above one, nor below one."""
     for path in paths:
-        parents = {path.rsplit(".", depth)[0] for depth in range(1, path.count(".") + 1)} - {"model", "data", "trainer"}
+        parents = {path.rsplit(".", depth)[0] for depth in range(1, path.count(".") + 1)} - {
+            "model",
+            "data",
+            "trainer",
+            "hub",
+        }
         if taken := {path, *parents} & linked.keys():
             yield f"{path!r} {where} cannot be set: it is taken from {linked[taken.pop()]}"
         elif path not in keys and not parents & keys:

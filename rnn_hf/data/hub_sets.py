@@ -26,6 +26,7 @@ def load_hub_set(name: str, splits: Mapping[str, str | None] | None = None) -> d
     for a configuration or split that it lacks, listing those that it has, and for one that `datasets` cannot read.
     """
     import datasets
+    from huggingface_hub.errors import RepositoryNotFoundError
 
     parts = HUB_ID.fullmatch(name).groupdict()
     hub_id, config, revision = parts["id"], parts["config"], parts["revision"]
@@ -38,7 +39,7 @@ def load_hub_set(name: str, splits: Mapping[str, str | None] | None = None) -> d
         }
     except ConnectionError as error:
         raise ConnectionError(f"the Hub, from which {name} is to come, cannot be reached: {error}") from error
-    except datasets.exceptions.DatasetNotFoundError as error:
+    except (datasets.exceptions.DatasetNotFoundError, RepositoryNotFoundError) as error:
         page = f"https://huggingface.co/datasets/{hub_id}"
         raise FileNotFoundError(f"the Hub gives no data set {name!r}: {error} Its page: {page}") from error
     except (ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:

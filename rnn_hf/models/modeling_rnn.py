@@ -38,12 +38,11 @@ from .input_checks import (
 from .neural_lm import NeuralGenerationMixin
 from .pooling import WIDTHS, Pooler
 from .rnn_layers import HIGHWAY_BIAS, HighwayGate, LockedDropout, Padding, RecurrentWeights, RnnLayer
-from .text_model import SizeMismatchError, TextPreTrainedModel
+from .text_model import OF_FILES, SizeMismatchError, TextPreTrainedModel
 from .token_embedding import embed
 
-# What from_pretrained takes that decides on an adaptive head's clusters, or on the files that are read.
+# What from_pretrained takes that decides on an adaptive head's clusters.
 _OF_CLUSTERS = {"adaptive_cutoffs", "adaptive_div_value"}
-_OF_FILES = {"cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder"}
 
 
 class RnnPreTrainedModel(TextPreTrainedModel):
@@ -94,7 +93,7 @@ class RnnPreTrainedModel(TextPreTrainedModel):
         if not (isinstance(getattr(self, "lm_head", None), AdaptiveHead) and self.config.tie_word_embeddings):
             return
         try:
-            saved = RnnConfig.from_pretrained(source, **{key: kwargs[key] for key in _OF_FILES & kwargs.keys()})
+            saved = RnnConfig.from_pretrained(source, **{key: kwargs[key] for key in OF_FILES & kwargs.keys()})
         except OSError:  # weights alone, with a configuration from elsewhere
             return
         if type(self).__name__ not in (saved.architectures or []):

@@ -1,9 +1,10 @@
-"""What the models of every family share: strict loading, saving with the code, a vocabulary that can be resized.
+"""What the models of every family share: strict loading, saving with the code, pushing, a vocabulary to be resized.
 
 A family's base class names its configuration, its Auto classes and its heads, and initialises its own weights.
 """
 
 import copy
+import importlib
 import json
 import math
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import ClassVar
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import cached_file
 
 from .config_checks import CheckedConfig, integer, require
+from .manifest import MANIFEST, check_manifest
 from .token_embedding import WordVectors
+
+# What from_pretrained takes that decides on the files that are read.
+OF_FILES = {"cache_dir", "force_download", "proxies", "token", "local_files_only", "revision", "subfolder"}
 
 
 class SizeMismatchError(ValueError, RuntimeError):
@@ -72,14 +78,16 @@ class TextPreTrainedModel(PreTrainedModel):
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
         """As in transformers, but strict.
 
-        Only safetensors are read, shard paths stay inside the folder, every shape must be equal and no key may be
-        missing, but those of a head that the checkpoint was not trained with: that head is new, and the same under one
-        seed. With an explicit `state_dict=`, `ignore_mismatched_sizes=True` or `output_loading_info=True` (whose report
-        lists what is missing) it loads what there is, as transformers does.
+        Only safetensors are read, shard paths stay inside the folder, the files are those of the manifest if there is
+        one (`manifest.py`), every shape must be equal and no key may be missing, but those of a head that the
+        checkpoint was not trained with: that head is new, and the same under one seed. With an explicit `state_dict=`,
+        `ignore_mismatched_sizes=True` or `output_loading_info=True` (whose report lists what is missing) it loads what
+        there is, as transformers does.
 
         Raises:
             OSError: no such folder or repository, or no safetensors in it.
-            ValueError: missing keys, shapes that differ, paths outside the folder, `use_safetensors=False`.
+            ValueError: missing keys, shapes that differ, a file that is not what it was, paths outside the folder,
+                `use_safetensors=False`.
         """
         return_info = kwargs.pop("output_loading_info", False)
         explicit = kwargs.get("state_dict") is not None
@@ -87,7 +95,10 @@ class TextPreTrainedModel(PreTrainedModel):
         if not explicit and pretrained_model_name_or_path is not None:
             if kwargs.setdefault("use_safetensors", True) is not True:
                 raise ValueError("use_safetensors must be True: pickled weights can run code and are not read")
-            _check_shard_paths(Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or ""))
+            folder = Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or "")
+            _check_shard_paths(folder)
+            if (folder / MANIFEST).is_file():
+                check_manifest(folder / MANIFEST)
         try:
             # Sizes are checked below: transformers' own error leaves their names to a table in the log.
             model, info = super().from_pretrained(
@@ -104,6 +115,8 @@ class TextPreTrainedModel(PreTrainedModel):
             ) from error
         except SafetensorError as error:
             raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
+        if not explicit and not Path(pretrained_model_name_or_path).is_dir():
+            _check_downloaded(pretrained_model_name_or_path, kwargs, model.config)
         if not explicit and not ignore_sizes and not return_info:  # who asks for the report judges it
             model._check_loaded(info, pretrained_model_name_or_path, kwargs)
         return (model, info) if return_info else model
@@ -145,6 +158,9 @@ class TextPreTrainedModel(PreTrainedModel):
             include_code: also write the modelling files, so that the folder opens with `trust_remote_code=True` where
                 rnn-hf is not installed, through every Auto class of the family.
         """
+        if kwargs.pop("push_to_hub", False):
+            raise ValueError("save_pretrained(push_to_hub=True) would replace the card that is there: use push_to_hub")
+        (Path(save_directory) / MANIFEST).unlink(missing_ok=True)  # of what is about to be overwritten
         own_map = getattr(self.config, "auto_map", None)
         if include_code or self._auto_class is not None:
             self.config.auto_map = dict(self.AUTO_MAP)
@@ -159,6 +175,31 @@ class TextPreTrainedModel(PreTrainedModel):
                 self.config.auto_map = own_map
             elif hasattr(self.config, "auto_map"):
                 del self.config.auto_map
+
+    def push_to_hub(self, repo_id: str, tokenizer: PreTrainedTokenizerBase | None = None, **options) -> str:
+        """Pushes the model with its tokenizer, code and card in one commit: `rnn_hf.hub.model.push_model`.
+
+        Unlike transformers' own, it is private unless `private=False`, needs a `license` (an SPDX identifier; a card
+        that has one will do), and no card that somebody wrote is overwritten.
+
+        Args:
+            repo_id: `owner/name`, or a name alone.
+            tokenizer: default: that of the folder which the model was loaded from.
+            options: `license`, `private`, `revision`, `create_pr`, `tag`, `commit_message`, `token`, `dry_run` and
+                the others of `rnn_hf.hub.push.PushOptions`.
+
+        Returns:
+            the address of the commit or pull request.
+
+        Raises:
+            ImportError: rnn-hf is not installed, as where the model came with its code.
+        """
+        # The one way up from here, and by name: what a push needs does not travel with a checkpoint.
+        try:
+            push = importlib.import_module("rnn_hf.hub.model")
+        except ModuleNotFoundError as error:
+            raise ImportError("push_to_hub writes card and manifest with rnn-hf: pip install rnn-hf") from error
+        return push.push_model(self, repo_id, tokenizer, **options)
 
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, *args, **kwargs
@@ -176,6 +217,17 @@ class TextPreTrainedModel(PreTrainedModel):
         resized = copy.deepcopy(self.config)
         resized.vocab_size = size
         resized.check()
+
+
+def _check_downloaded(repo_id: str, kwargs: dict, config: CheckedConfig) -> None:
+    """Compares what came from the Hub with the manifest of the same commit, if the repository has one."""
+    named = {key: kwargs[key] for key in OF_FILES & kwargs.keys()}
+    if "config" not in kwargs:  # else it may be that of another repository
+        named["revision"] = config._commit_hash or named.get("revision")
+    quiet = dict.fromkeys((f"_raise_exceptions_for_{what}" for what in
+                           ("missing_entries", "connection_errors", "gated_repo")), False)  # fmt: skip
+    if (manifest := cached_file(repo_id, MANIFEST, **named, **quiet)) is not None:
+        check_manifest(Path(manifest))
 
 
 def _damaged(source: Path, error: SafetensorError) -> str:

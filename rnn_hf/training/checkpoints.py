@@ -40,11 +40,13 @@ class Checkpoints(Checkpoint):
         every_n_steps: also after so many optimiser steps; always after 10 minutes.
 
     Attributes:
+        texts: files of the model folder that a checkpoint is made into, by name (`export.folder_texts`).
         seconds: spent on the run before this process.
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any], signals: Signals, every_n_steps: int | None = None):
         self.folder, self.identity, self.signals, self.every_n_steps = folder, identity, signals, every_n_steps
+        self.texts: dict[str, str] = {}
         self.began, self.seconds = time.monotonic(), 0.0
         self._saved_at = time.monotonic()
         self._random: dict[str, Any] | None = None  # to be restored
@@ -107,6 +109,7 @@ class Checkpoints(Checkpoint):
         normalise(loops, pending)
         checkpoint[KEY] = {
             "identity": self.identity,
+            "texts": self.texts,
             "random": gathered(random_state()),
             "metrics": metrics_so_far(trainer),
             "seconds": self.seconds + time.monotonic() - self.began,

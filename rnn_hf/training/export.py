@@ -1,9 +1,12 @@
 """The end of every run: one Hugging Face folder with the weights and all that is needed to use and repeat them."""
 
+import copy
 import json
 import platform
 import re
 import shutil
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .. import __version__
 from ..files import flush_to_disk
+from ..models.manifest import write_manifest
 
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
@@ -43,10 +47,30 @@ def readable_json(value: Any) -> str:
     return re.sub(r"\[\n[-+\d.e,\snul]*\]", lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
 
 
+def folder_texts(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, report: dict[str, Any], recipe: str
+) -> dict[str, str]:
+    """The files of a model folder but for its weights, as far as a run knows them beforehand: what a checkpoint needs
+    to become such a folder."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        texts = {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
+    return texts | {"metrics.json": json.dumps(report), "recipe.yaml": recipe}
+
+
 def write_model_folder(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, metrics: dict[str, Any], recipe: str
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    metrics: dict[str, Any],
+    recipe: str,
+    pictures: Sequence[Path] = (),
 ) -> None:
-    """Writes weights, config, tokenizer, generation config, `metrics.json`, `recipe.yaml` to `folder`, all or nothing.
+    """Writes weights, config, tokenizer, generation config, `metrics.json`, `recipe.yaml`, those of the `pictures`
+    that are there, and a manifest to `folder`, all or nothing.
 
     Raises:
         FileExistsError: `folder` is there already.
@@ -67,6 +91,10 @@ def write_model_folder(
         text = readable_json({**metrics, "units": UNITS, "versions": versions()})
         (partial / "metrics.json").write_text(text, encoding="utf-8")
         (partial / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        for picture in pictures:
+            if picture.is_file():
+                shutil.copyfile(picture, partial / picture.name)
+        write_manifest(partial)
         for file in partial.iterdir():
             flush_to_disk(file)
         flush_to_disk(partial)

@@ -22,7 +22,9 @@ def test_the_run_folder_is_complete(workplace, name):
     assert mark == f"{checkpoint}.sha256"
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
-    expected |= {"tokenizer_config.json"} | ({"generation_config.json"} if name == "lm" else set())
+    expected |= {"tokenizer_config.json", "SHA256SUMS", "curves.png"} | (
+        {"generation_config.json"} if name == "lm" else set()
+    )
     assert files == expected
     metrics = json.loads((run / "model" / "metrics.json").read_text())
     assert metrics["seed"] == 0

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
 
 from rnn_hf import LanguageModelingModule
 from rnn_hf.cli import main
@@ -116,8 +117,12 @@ def test_a_run_that_diverges_ends_with_an_error_and_no_model(workplace, rnn_hf, 
 
 
 def test_a_failure_while_the_folder_is_written_leaves_no_half_of_it(workplace, rnn_hf, monkeypatch):
-    def full(*arguments, **keywords):
-        raise OSError(28, "No space left on device")
+    save = PreTrainedTokenizerBase.save_pretrained
+
+    def full(self, folder, **options):
+        if "full" in str(folder):
+            raise OSError(28, "No space left on device")
+        return save(self, folder, **options)
 
     monkeypatch.setattr("transformers.PreTrainedTokenizerBase.save_pretrained", full)
     code, _, err = rnn_hf("fit", "--config", "lm.yaml", "--output_dir", "runs/full", "--trainer.max_epochs", "1")

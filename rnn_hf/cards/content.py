@@ -1,0 +1,222 @@
+"""What the template of the card is filled with: tables and numbers, made from facts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from .facts import Facts
+from .families import describe, sources
+from .markdown import figure, literal, seconds, table
+from .results import BLOCKS, BOOTSTRAP, COUNTS, METRICS, WILSON, baselines, results
+from .usage import examples, snippets
+
+MOST_LABELS = 50  # rows of a table
+MOST_EVALUATIONS = 20
+CONFUSIONS = 5
+UNIT = {"rows": "text", "sentences": "sentence", "texts": "text"}
+
+
+def content(facts: Facts, name: str, where: str) -> dict[str, Any]:
+    """The template's variables. A value without facts is empty, and its section is left out.
+
+    Args:
+        name: the model's name for people.
+        where: what the snippets load.
+    """
+    return {
+        "facts": facts,
+        "get": facts.get,
+        "name": literal(name),
+        "what": f"{describe(facts)} {facts.task.what}".strip(),
+        "task": facts.task,
+        "dataset": literal(facts.dataset) if facts.dataset else None,
+        "shape": list(_shape(facts)),
+        "snippets": snippets(facts, where),
+        "results": _results(facts),
+        "methods": {result.method for result in results(facts)} - {None},
+        "WILSON": WILSON, "BOOTSTRAP": BOOTSTRAP, "BLOCKS": BLOCKS,
+        "scores_of_labels": _scores_of_labels(facts),
+        "confusions": list(_confusions(facts)),
+        "split_table": _splits(facts),
+        "labels": _labels(facts),
+        "overlap": list(_overlap(facts)),
+        "settings": _settings(facts),
+        "log": _log(facts),
+        "limits": list(_limits(facts)),
+        "sources": list(sources(facts)),
+        "has_curve": (facts.folder / "curves.png").is_file(),
+        "literal": literal, "figure": figure, "seconds": seconds,
+    }  # fmt: skip
+
+
+def widget(facts: Facts) -> list[str]:
+    """Texts that the Hub's page offers to try."""
+    return examples(facts)
+
+
+def _shape(facts: Facts) -> Iterator[str]:
+    if facts.parameters:
+        yield f"{facts.parameters:,} parameters"
+    if facts.weight_bytes:
+        yield f"{facts.weight_bytes / 1e6:,.1f} MB of weights"
+    if size := facts.config.get("vocab_size"):
+        yield f"{size:,} tokens in its vocabulary"
+
+
+def _results(facts: Facts) -> str:
+    metrics = facts.get("metrics", default={})
+    splits = [s for s in ("validation", "test") if any(key.startswith(f"{s}/") for key in metrics)]
+    if not splits:
+        return ""
+    rows = []
+    for result in results(facts):
+        interval = f"{figure(result.interval[0])} to {figure(result.interval[1])}" if result.interval else ""
+        rows.append([result.title, *(figure(metrics.get(f"{split}/{result.name}")) for split in splits), interval])
+    unknown = dict.fromkeys(key.partition("/")[2] for key in metrics if key.startswith(tuple(f"{s}/" for s in splits)))
+    for name in unknown:
+        if name not in METRICS and name not in COUNTS:
+            rows.append([literal(name.replace("_", " ")), *(figure(metrics.get(f"{s}/{name}")) for s in splits), ""])
+    for name, *values in baselines(facts):
+        shown = values if len(splits) == 2 else [values[("validation", "test").index(splits[0])]]
+        rows.append([f"To compare: {literal(name)}", *map(figure, shown), ""])
+    for name in COUNTS:
+        if any(f"{split}/{name}" in metrics for split in splits):
+            counts = [figure(metrics.get(f"{split}/{name}")) for split in splits]
+            rows.append([f"{name.capitalize()} scored", *counts, ""])
+    return table(["", *splits, f"95 % interval of {splits[-1]}"], rows)
+
+
+def _scores_of_labels(facts: Facts) -> str:
+    report = facts.get("reports", facts.reported_split or "", default={})
+    kind = "span_types" if "span_types" in report else "labels"
+    scores = sorted(report.get(kind, {}).items(), key=lambda item: -item[1]["support"])
+    rows = [
+        [literal(name, 60), *(f"{row[column]:.3f}" for column in ("precision", "recall", "f1")), figure(row["support"])]
+        for name, row in scores[:MOST_LABELS]
+    ]
+    header = ["Span" if kind == "span_types" else "Label", "Precision", "Recall", "F1", "In the data"]
+    return _shortened(table(header, rows), len(scores)) if rows else ""
+
+
+def _confusions(facts: Facts) -> Iterator[tuple[str, str, int, int]]:
+    """(true label, predicted label, how often, of how many) of the commonest mistakes."""
+    report = facts.get("reports", facts.reported_split or "", default={})
+    matrix, names = report.get("confusion_matrix", []), list(report.get("labels", {}))
+    wrong = [(n, i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j and n]
+    for count, i, j in sorted(wrong, key=lambda m: -m[0])[:CONFUSIONS]:
+        yield literal(names[i], 60), literal(names[j], 60), count, sum(matrix[i])
+
+
+# what metrics.json counts in a split -> the column of the card
+_COLUMNS = {
+    "rows": "Texts", "texts": "Texts", "sentences": "Sentences", "words": "Words", "tokens": "Tokens",
+    "characters": "Characters", "dropped_tokens": "Not trained on", "empty_texts": "Empty texts",
+}  # fmt: skip
+
+
+def _splits(facts: Facts) -> str:
+    columns = [key for key in _COLUMNS if any(key in counts for counts in facts.splits.values())]
+    rows = [[split, *(figure(counts.get(key)) for key in columns)] for split, counts in facts.splits.items()]
+    for row, counts in zip(rows, facts.splits.values(), strict=True):
+        row.append(_percent(counts.get("unknown_share")))
+    return table(["", *(_COLUMNS[key] for key in columns), "Unknown"], rows) if rows else ""
+
+
+def _labels(facts: Facts) -> str:
+    counts = {split: c.get("labels") or c.get("tags") or {} for split, c in facts.splits.items()}
+    train = counts.get("train", {})
+    if not train:
+        return ""
+    shown, kept = facts.labels or list(train), facts.get("data", "examples", default={})
+    rows = []
+    for label in sorted(shown, key=lambda name: -train.get(name, 0))[:MOST_LABELS]:
+        texts = " / ".join(literal(text, 90) for text in kept.get(label, []))
+        rows.append([literal(label, 60), *(figure(counts[split].get(label, 0)) for split in counts), texts])
+    header = ["Label", *counts, "Examples (training)"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return _shortened(table(header, rows), len(shown))
+
+
+def _overlap(facts: Facts) -> Iterator[str]:
+    least = facts.get("data", "least_overlap_words", default=1)
+    of = f" of {least} words or more" if least > 1 else ""
+    for split, count in facts.get("data", "held_out_texts_also_in_train", default={}).items():
+        size = next((facts.splits[split][key] for key in UNIT if key in facts.splits.get(split, {})), None)
+        if count:
+            total = figure(size)
+            yield f"{count:,} of the {total} {split} texts{of} are training texts too: figures on them are too good."
+        else:
+            yield f"No {split} text{of} is a training text."
+    if removed := facts.get("data", "train_texts_removed_as_held_out"):
+        yield f"{removed:,} training texts were removed because they are validation or test texts."
+
+
+def _settings(facts: Facts) -> str:
+    rows = [[f"`{key}`", literal(value, 120)] for key, value in facts.get("settings", default={}).items()]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)]) if rows else ""
+
+
+def _log(facts: Facts) -> str:
+    evaluations = facts.get("log", default=[])
+    saved = facts.get("best_step")
+    names = [name for name in ("loss", "accuracy", "subset_accuracy", "f1", "f1_macro", "f1_micro", "perplexity")
+             if any(f"validation/{name}" in row for row in evaluations)]  # fmt: skip
+    if "accuracy" in names and "f1_micro" in names:
+        names.remove("f1_micro")
+    every = -(-len(evaluations) // MOST_EVALUATIONS) or 1
+    rows = []
+    for i, row in enumerate(evaluations):
+        is_saved = row["step"] == saved
+        if is_saved or i % every == 0 or i == len(evaluations) - 1:
+            cells = [figure(row["step"]), figure(row["epoch"]), figure(row.get("train/loss")),
+                     *(figure(row.get(f"validation/{name}")) for name in names)]  # fmt: skip
+            rows.append([f"**{cell}**" if is_saved and cell else cell for cell in cells])
+    header = ["Step", "Epoch", "Training loss", *(f"Validation {METRICS[name][1].lower()}" for name in names)]
+    return table(header, rows) if rows else ""
+
+
+def _limits(facts: Facts) -> Iterator[str]:
+    split = facts.reported_split
+    counts = facts.splits.get(split or "", {})
+    train = facts.splits.get("train", {})
+    if facts.dataset:
+        yield (
+            f"It has learnt from the text of {literal(facts.dataset)} alone: of other subjects, styles or languages "
+            "nothing was measured."
+        )
+    if share := counts.get("unknown_share"):
+        yield (
+            f"{_percent(share)} of the {split} tokens are unknown to its vocabulary and all read as `<unk>`; text of "
+            "another kind has more of them."
+        )
+    lengths = train.get("tokens_a_text", {})
+    if lengths:
+        yield (
+            f"Training texts have {figure(lengths.get('median'))} tokens in the median, 95 % of them up to "
+            f"{figure(lengths.get('95th_percentile'))}, the longest {figure(lengths.get('max'))}; longer ones were "
+            "never seen."
+        )
+    limit = facts.tokenizer.get("model_max_length")
+    if isinstance(limit, int) and limit < 10**9:
+        cut = counts.get("truncated_share")
+        share = f" ({_percent(cut)} of the {split} texts are longer)" if cut else ""
+        yield f"Only the first {limit:,} tokens of a text are read{share}."
+    if facts.task.pipeline_tag == "text-classification" and facts.labels:
+        if facts.config.get("problem_type") == "multi_label_classification":
+            yield "It knows no other labels than these, and may give a text none."
+        else:
+            yield f"It gives every text one of its {len(facts.labels)} labels, one that fits none of them too."
+    if facts.task.verb == "generate":
+        yield "What it writes may be false, offensive, or taken word by word from the training text."
+    for note in facts.get("data", "about", "notes", default=[]):
+        yield literal(note)
+
+
+def _percent(share: float | None) -> str:
+    if share is None:
+        return ""
+    return f"{share:.1%}" if share >= 0.001 or not share else "< 0.1%"
+
+
+def _shortened(shown: str, number: int) -> str:
+    return shown if number <= MOST_LABELS else f"{shown}\n\nand {number - MOST_LABELS:,} more."

@@ -1,0 +1,98 @@
+"""The snippets of a card: one for each way to load the model. A test runs them as they stand."""
+
+import shlex
+
+from .facts import Facts
+
+FALLBACK = "An example text."
+
+
+def examples(facts: Facts) -> list[str]:
+    """Texts to try the model on: of the data where the run has kept some."""
+    found = facts.get("data", "examples", default={})
+    texts = list(dict.fromkeys(text for texts in found.values() for text in texts)) if isinstance(found, dict) else []
+    return [text for text in texts if "`" not in text][:3]  # a back quote could end the snippet's block
+
+
+def snippets(facts: Facts, where: str) -> list[tuple[str, str, str]]:
+    """(heading, language, code) of each way to use the model.
+
+    Args:
+        where: a Hub id, or the path from which the snippets are run.
+    """
+    if not facts.has_tokenizer:
+        return []
+    texts = examples(facts) or [FALLBACK]
+    found = [("With rnn-hf", "python", f"import rnn_hf  # pip install rnn-hf\n{_direct(facts, where, texts)}")]
+    if facts.task.verb != "info":
+        found.append(("In a pipeline", "python", _pipeline(facts, where, texts)))
+        if not facts.gives_a_number:
+            found.append(("From a shell", "bash", _shell(facts, where, texts)))
+    if facts.has_code:
+        code = _direct(facts, where, texts, ", trust_remote_code=True")
+        found.append(("Without rnn-hf, by the code that lies beside the weights", "python", code))
+    return found
+
+
+def _direct(facts: Facts, where: str, texts: list[str], remote: str = "") -> str:
+    task = facts.task
+    use = {"generate": _generate, "info": _encode}.get(task.verb, _classify)(facts, texts)
+    torch = "" if task.verb == "generate" else "import torch\n"
+    return (
+        f"{torch}from transformers import {task.auto_class}, AutoTokenizer\n\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({where!r})\n"
+        f"model = {task.auto_class}.from_pretrained({where!r}{remote})\n{use}"
+    )
+
+
+def _generate(facts: Facts, texts: list[str]) -> str:
+    return (
+        f"inputs = tokenizer({texts[0]!r}, return_tensors='pt')\n"
+        "ids = model.generate(**inputs, max_new_tokens=20, do_sample=True)\n"
+        "print(tokenizer.decode(ids[0]))"
+    )
+
+
+def _encode(facts: Facts, texts: list[str]) -> str:
+    return (
+        f"inputs = tokenizer({texts[0]!r}, return_tensors='pt')\n"
+        "with torch.no_grad():\n    print(model(**inputs).last_hidden_state.shape)"
+    )
+
+
+def _classify(facts: Facts, texts: list[str]) -> str:
+    many = facts.architecture.endswith("ForSequenceClassification")
+    read = f"inputs = tokenizer({texts if many else texts[0]!r}, padding=True, truncation=True, return_tensors='pt')\n"
+    logits = "with torch.no_grad():\n    logits = model(**inputs).logits\n"
+    if facts.gives_a_number:
+        return read + logits + "print(logits.squeeze(-1).tolist())"
+    if facts.config.get("problem_type") == "multi_label_classification":
+        show = (
+            "for row in logits.sigmoid():\n"
+            "    print([model.config.id2label[i] for i, p in enumerate(row.tolist()) if p > 0.5])"
+        )
+    elif many:
+        show = "print([model.config.id2label[i] for i in logits.argmax(-1).tolist()])"
+    else:
+        show = (
+            "tags = [model.config.id2label[i] for i in logits[0].argmax(-1).tolist()]\n"
+            "print(list(zip(tokenizer.convert_ids_to_tokens(inputs['input_ids'][0]), tags)))"
+        )
+    return read + logits + show
+
+
+def _pipeline(facts: Facts, where: str, texts: list[str]) -> str:
+    task = facts.task.pipeline_tag
+    more = ", max_new_tokens=20" if task == "text-generation" else ""
+    every = ", top_k=None" if facts.config.get("problem_type") == "multi_label_classification" else ""
+    return (
+        "import rnn_hf\nfrom transformers import pipeline\n\n"
+        f"pipe = pipeline({task!r}, model={where!r}{every})\nprint(pipe({texts[0]!r}{more}))"
+    )
+
+
+def _shell(facts: Facts, where: str, texts: list[str]) -> str:
+    text = shlex.quote(texts[0])
+    if facts.task.verb == "generate":
+        return f"rnn-hf generate {where} --prompt {text} --max-new-tokens 20"
+    return f"rnn-hf predict {where} {text}"

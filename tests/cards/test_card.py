@@ -1,0 +1,74 @@
+"""`refresh`: a card from facts alone; what somebody wrote stays."""
+
+import json
+
+import pytest
+import yaml
+
+from rnn_hf.cards import check, edited_sections, refresh
+from rnn_hf.cards.metadata import split_card
+
+
+def metadata_of(card):
+    return yaml.safe_load(split_card(card.read_text())[0])
+
+
+def change(folder, **report):
+    file = folder / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | report))
+
+
+def test_a_card_is_made_once_and_then_stays(folder):
+    card = refresh(folder, repo_id="me/reviews", license="Apache-2.0")
+    text = card.read_text()
+    assert card == folder / "README.md"
+    assert check(text) == []
+    assert metadata_of(card)["license"] == "apache-2.0"
+    assert refresh(folder, repo_id="me/reviews").read_text() == text
+
+
+def test_new_facts_come_into_a_card_that_nobody_edited(folder):
+    before = refresh(folder).read_text()
+    change(folder, metrics={"test/accuracy": 0.5, "test/rows": 100})
+    after = refresh(folder).read_text()
+    assert "0.7500" in before and "0.7500" not in after
+    assert "0.5000" in after
+    values = [m["value"] for r in metadata_of(folder / "README.md")["model-index"][0]["results"] for m in r["metrics"]]
+    assert values == [0.5]
+
+
+def test_what_somebody_wrote_stays(folder):
+    card = refresh(folder, license="mit")
+    text = card.read_text()
+    text = text.replace("## Limits\n", "## Limits\n\nNot for medical texts.\n")  # inside the marks
+    text = text.replace("<!-- rnn-hf data", "## My own words\n\nDear reader.\n\n<!-- rnn-hf data")  # between them
+    text = text.replace("license: mit", "license: mit  # as agreed\nthumbnail: me.png\nlanguage: de")
+    card.write_text(text)
+    assert refresh(folder).read_text() == text, "nothing is new: not a letter changes"
+    change(folder, metrics={"test/accuracy": 0.5, "test/rows": 100})
+    after = refresh(folder, repo_id="me/x").read_text()
+    assert "Not for medical texts." in after and "Dear reader." in after
+    assert "0.5000" in after, "the sections that nobody edited are new"
+    assert edited_sections(after) == ["limits"]
+    data = metadata_of(card)
+    assert (data["thumbnail"], data["language"], data["license"]) == ("me.png", "de", "mit")
+
+
+def test_a_card_without_marks_gets_metadata_only(folder):
+    (folder / "README.md").write_text("# My model\n\nIt is mine.\n")
+    text = refresh(folder, license="mit").read_text()
+    assert text.endswith("---\n# My model\n\nIt is mine.\n")
+    assert metadata_of(folder / "README.md")["license"] == "mit"
+
+
+def test_a_damaged_card_is_refused_and_stays(folder):
+    (folder / "README.md").write_text("---\na: [\n---\nmine\n")
+    with pytest.raises(ValueError, match=r"README.md: the metadata is not valid YAML"):
+        refresh(folder)
+    assert (folder / "README.md").read_text() == "---\na: [\n---\nmine\n"
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected config\.json in it"):
+        refresh(tmp_path)
+    assert list(tmp_path.iterdir()) == []
