@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
+from ..cards import refresh
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
 from ..data.sources import NoDataSet
@@ -360,6 +361,7 @@ class FitCLI(LightningCLI):
         self.test()
         report = {
             "task": self.task,
+            "name": self.name,
             "metrics": self.model.metrics,
             "reports": self.model.reports,
             "monitor": self.model.monitor[0],
@@ -384,7 +386,9 @@ class FitCLI(LightningCLI):
             for split, drawn in list(self.model.reports.items())[-1:]:  # test, where there is one
                 draw_report(self.output_dir, drawn, f"{self.name}, {split}")
             # last: a run with a model folder is finished
-            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe)
+            curves = self.output_dir / "curves.png"
+            write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe, curves)
+            refresh(folder)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
             print(f"wrote {folder}")

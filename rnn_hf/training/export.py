@@ -43,9 +43,17 @@ def readable_json(value: Any) -> str:
 
 
 def write_model_folder(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, metrics: dict[str, Any], recipe: str
+    folder: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    metrics: dict[str, Any],
+    recipe: str,
+    picture: Path | None = None,
 ) -> None:
     """Writes weights, config, tokenizer, generation config, `metrics.json`, `recipe.yaml` to `folder`, all or nothing.
+
+    Args:
+        picture: a file that is copied there too, if it exists.
 
     Raises:
         FileExistsError: `folder` is there already.
@@ -66,6 +74,8 @@ def write_model_folder(
         text = readable_json({**metrics, "units": UNITS, "versions": versions()})
         (partial / "metrics.json").write_text(text, encoding="utf-8")
         (partial / "recipe.yaml").write_text(recipe, encoding="utf-8")
+        if picture is not None and picture.is_file():  # there is none without metrics.csv
+            shutil.copy(picture, partial)
         for file in partial.iterdir():
             flush_to_disk(file)
         flush_to_disk(partial)
