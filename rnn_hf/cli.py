@@ -22,6 +22,7 @@ VERBS = {
     "generate": "continue a text with a language model, printed as it is made",
     "predict": "print the label and its probability for each text",
     "evaluate": "print a model's metrics on a file",
+    "card": "write or refresh a folder's model card, and check it",
     "score": "print the log-probability of each token of a text",
     "push": "put a model on the Hub, with its card and the code that opens it",
     "info": "print what a model is, what it was trained on and what it reached",

@@ -126,7 +126,7 @@ def _labels(facts: Facts) -> str:
     train = counts.get("train", {})
     if not train:
         return ""
-    shown, kept = facts.labels or list(train), facts.get("data", "examples", default={})
+    shown, kept = facts.labels or list(train), facts.get("data", "label_examples", default={})
     rows = []
     for label in sorted(shown, key=lambda name: -train.get(name, 0))[:MOST_LABELS]:
         texts = " / ".join(literal(text, 90) for text in kept.get(label, []))

@@ -8,10 +8,9 @@ FALLBACK = "An example text."
 
 
 def examples(facts: Facts) -> list[str]:
-    """Texts to try the model on: of the data where the run has kept some."""
-    found = facts.get("data", "examples", default={})
-    texts = list(dict.fromkeys(text for texts in found.values() for text in texts)) if isinstance(found, dict) else []
-    return [text for text in texts if "`" not in text][:3]  # a back quote could end the snippet's block
+    """Texts to try the model on, where the run has kept some."""
+    texts = facts.get("data", "sample_texts", default=[])
+    return [text for text in texts if "`" not in text]  # a back quote could end the snippet's block
 
 
 def snippets(facts: Facts, where: str) -> list[tuple[str, str, str]]:

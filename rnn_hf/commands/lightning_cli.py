@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from transformers.utils.logging import disable_progress_bar
 
+from ..cards import refresh
 from ..data.classification import ClassificationDataModule
 from ..data.language_modeling import LanguageModelingDataModule
 from ..data.sources import NoDataSet
@@ -409,6 +410,7 @@ class FitCLI(LightningCLI):
             print(line, file=sys.stderr, flush=True)
         self.known = known = {
             "task": self.task,
+            "name": self.name,
             "monitor": self.model.monitor[0],
             "seed": self.config.seed_everything,
             "device": str(self.trainer.strategy.root_device),
@@ -454,6 +456,7 @@ class FitCLI(LightningCLI):
             # last: a run with a model folder is finished
             pictures = [self.output_dir / "curves.png"]
             write_model_folder(folder, self.model.model, self.datamodule.tokenizer, report, self.recipe, pictures)
+            refresh(folder)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
             print(f"wrote {folder}", flush=True)

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
 from .batches import EncodedTexts, LengthBucketSampler, length_sorted, own_share
-from .datamodule import TextDataModule
+from .datamodule import COMMON_LABELS, EXAMPLES, TextDataModule, shortened
 from .labels import check_class_weights, class_weights, label_names, label_tensor, rarest_labels
 from .readers import Rows
 from .splits import hold_out
@@ -152,6 +152,24 @@ class ClassificationDataModule(TextDataModule):
         name = "majority_subset_accuracy" if self.multi_label else "majority_accuracy"
         held_out = {split: _answers(rows) for split, rows in self.source.splits.items() if split != "train"}
         return {f"{split}/{name}": answers.count(answer) / len(answers) for split, answers in held_out.items()}
+
+    def label_examples(self) -> dict[str, list[str]]:
+        """The first training texts of each label."""
+        rows = self.source.splits["train"]
+        labels = [row if self.multi_label else [row] for row in rows.labels]
+        counts = Counter(label for row in labels for label in row)
+        found: dict[str, list[str]] = {label: [] for label, _ in counts.most_common(COMMON_LABELS)}
+        lacking = set(found)
+        for text, row in zip(rows.texts, labels, strict=True):
+            for label in lacking.intersection(row):
+                example = shortened(text)
+                if example and example not in found[label]:
+                    found[label].append(example)
+                if len(found[label]) == EXAMPLES:
+                    lacking.remove(label)
+            if not lacking:
+                break
+        return found
 
     def split_facts(self, split: str) -> dict[str, Any]:
         """Rows, rows a label, tokens read and unknown, lengths, and texts that are cut, empty, without a known word."""

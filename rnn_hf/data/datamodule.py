@@ -2,8 +2,10 @@
 
 import inspect
 import sys
+import textwrap
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from lightning import LightningDataModule
@@ -17,9 +19,17 @@ from .batches import EncodedTexts
 from .encoding import check_known
 from .order import FromPosition
 from .readers import EMPTY_TEXT, Rows
-from .sources import SPLIT_NAMES, Source, load_source
+from .sources import SPLIT_NAMES, Source, about, load_source
 from .splits import as_string, overlap
 from .token_stream import TokenStream
+
+COMMON_LABELS = 50  # of more labels, the commonest have examples
+EXAMPLES = 2  # of a label
+
+
+def shortened(text: str) -> str:
+    """The words that begin a text, 100 characters of them at most, on one line."""
+    return textwrap.shorten(text, 100, placeholder="")
 
 
 class TextDataModule(LightningDataModule):
@@ -113,6 +123,15 @@ class TextDataModule(LightningDataModule):
         """What the simplest system fitted on the training split reaches on validation and test, by metric name."""
         raise NotImplementedError
 
+    def label_examples(self) -> dict[str, list[str]]:
+        """Of each label (the `COMMON_LABELS` at most) what a card shows: training texts, shortened, or words."""
+        return {}
+
+    def sample_texts(self) -> list[str]:
+        """Some held-out texts, shortened, for people to try the model on."""
+        texts = islice(map(as_string, self.source.splits[list(self.source.splits)[-1]].texts), 100)
+        return [text for text in dict.fromkeys(map(shortened, texts)) if text][:3]
+
     def training_batches(self) -> tuple[Dataset, Sampler]:
         """The training data, whose items are batches, and what gives the items of an epoch in their order."""
         raise NotImplementedError
@@ -144,6 +163,7 @@ class TextDataModule(LightningDataModule):
             if not (len(stay) and len(rows)):
                 raise ValueError(f"{train.name} has too few rows to hold some out: give a folder with {split}.*")
             source.splits |= {"train": stay, split: rows}
+            source.held_out[split] = share
         self._compare(source, list(held_out))
         source.splits = {split: source.splits[split] for split in SPLIT_NAMES if split in source.splits}
         for line in self._what_was_read(source):
@@ -239,7 +259,12 @@ class TextDataModule(LightningDataModule):
             "baselines": self.baselines(),
             "train_texts_removed_as_held_out": self.source.overlap_removed,
             "held_out_texts_also_in_train": self.source.overlap,
+            "least_overlap_words": self.least_overlap_words,
+            "held_out": self.source.held_out,
             "empty_texts_dropped": self.source.dropped,
+            "about": about(self.dataset, self.source.place),
+            "label_examples": self.label_examples(),
+            "sample_texts": self.sample_texts(),
             "tokenizer": self.tokenizer_spec,
             "vocabulary_size": len(self.tokenizer),
         }

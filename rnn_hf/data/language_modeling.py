@@ -25,6 +25,8 @@ from .token_stream import TokenStream
 
 LEAST_RANDOM_LENGTH = 10  # random lengths, down to a fifth of it, need room above zero
 
+PROMPT_WORDS = 4
+
 
 class LanguageModelingDataModule(TextDataModule):
     """Batches of `input_ids` and `shift_labels`, int64 `[lanes, time]` (`lanes.Lanes`).
@@ -164,6 +166,11 @@ class LanguageModelingDataModule(TextDataModule):
         for ids in self.encoded[split].ids[1:].split(2**24):
             counts += ids.long().bincount(minlength=len(counts))
         return counts
+
+    def sample_texts(self) -> list[str]:
+        """Beginnings of held-out texts, to be continued."""
+        texts = [" ".join(text.split()[:PROMPT_WORDS]) for text in super().sample_texts()]
+        return list(dict.fromkeys(texts))
 
     def split_facts(self, split: str) -> dict[str, Any]:
         """Texts; tokens, characters and bytes, an `<eos>` or line break a text included; dropped and unknown tokens."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.config_checks import suggestion
+from .about import ABOUT
 from .hub_sets import HUB_ID, load_hub_set
 from .large_text import LargeTexts, is_large
 from .packaged import PACKAGED, Packaged
@@ -80,6 +81,7 @@ class Source:
         overlap_removed: how many training rows were dropped as held-out text.
         dropped: how many rows of a split were dropped for an empty text.
         notices: what its user must know.
+        held_out: share of the training rows that became a split, where the set has none.
     """
 
     splits: dict[str, Rows]
@@ -90,6 +92,7 @@ class Source:
     overlap_removed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    held_out: dict[str, float] = field(default_factory=dict)
 
     def md5s(self) -> dict[str, str]:
         """The md5 of each file; where there is none, as for a set of the Hub, that of each split's rows."""
@@ -290,6 +293,18 @@ def find_data_set(
         chosen = _chosen_splits(_packaged_splits(packaged), splits, required, dataset)
         return DataSet(dataset, f"package {packaged.name}", chosen, overlap_removed=packaged.overlap_removed)
     return _hub_set(dataset, short, known, splits, required)
+
+
+def about(dataset: str, place: str) -> dict[str, Any]:
+    """What is known of a data set by its name (`about.About`), for facts; nothing of an unknown one.
+
+    Args:
+        place: where its rows were found, as in `Source`.
+    """
+    short, known = _known(dataset)
+    is_other = dataset not in ABOUT and (Path(dataset).expanduser().exists() or ("/" in dataset and not known.hub))
+    found = None if is_other else ABOUT.get(short)
+    return found.facts(place.startswith("package ")) if found else {}
 
 
 def md5(file: Path) -> str:

@@ -14,13 +14,15 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from ..models.config_checks import integer, number
 from .batches import LengthBucketSampler, length_sorted, own_share
-from .datamodule import TextDataModule
+from .datamodule import COMMON_LABELS, TextDataModule, shortened
 from .labels import numbered
 from .readers import Rows
 from .sentences import TaggedSentences, rows_to_iob2, tag_ids
 from .sources import Source
 from .splits import hold_out
 from .tag_schemes import find_scheme
+
+WORDS_A_TAG = 5  # examples of it
 
 
 class TaggingDataModule(TextDataModule):
@@ -142,6 +144,16 @@ class TaggingDataModule(TextDataModule):
                 ]
                 accuracies[f"{split}/most_frequent_tag_accuracy"] = sum(right) / len(right)
         return accuracies
+
+    def label_examples(self) -> dict[str, list[str]]:
+        """The words that have each tag most often in training."""
+        rows = self.source.splits["train"]
+        words: dict[str, Counter] = {}
+        for sentence, tags in zip(rows.texts, rows.labels, strict=True):
+            for word, tag in zip(sentence, tags, strict=True):
+                words.setdefault(tag, Counter())[shortened(word)] += 1
+        common = sorted(words, key=lambda tag: -words[tag].total())[:COMMON_LABELS]
+        return {tag: [word for word, _ in words[tag].most_common(WORDS_A_TAG)] for tag in common}
 
     def split_facts(self, split: str) -> dict[str, Any]:
         """Sentences, words, words of each tag, and what the tokenizer makes of the words."""

@@ -53,7 +53,8 @@ def folder(bare):
         "data": {
             "dataset": "/home/someone/reviews.csv", "place": "local files", "files": {"reviews.csv": "0" * 32},
             "splits": {"train": {"rows": 400, "labels": {"negative": 150, "positive": 250}}, "test": {"rows": 100}},
-            "examples": {"positive": ["a moving film"], "negative": ["two dull hours"]},
+            "label_examples": {"positive": ["a moving film"], "negative": ["two dull hours"]},
+            "sample_texts": ["it is slow", "a good film"],
             "held_out_texts_also_in_train": {"test": 3},
         },
     }  # fmt: skip

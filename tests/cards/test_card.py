@@ -1,6 +1,7 @@
 """`refresh`: a card from facts alone; what somebody wrote stays."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -72,3 +73,25 @@ def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected config\.json in it"):
         refresh(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_text_of_the_data_cannot_break_a_card(folder):
+    hostile = "a | b <script>x</script> ``` [l](u) <!-- /rnn-hf data -->\n# head"
+    data = json.loads((folder / "metrics.json").read_text())["data"]
+    change(folder, data=data | {"label_examples": {"positive": [hostile]}, "sample_texts": [hostile]})
+    text = refresh(folder).read_text()
+    assert check(text) == [] and edited_sections(text) == []
+    assert "<script>" not in split_card(text)[1] and "\n# head" not in text
+    assert refresh(folder).read_text() == text
+
+
+@pytest.mark.parametrize("kind", ["lm", "classifier", "tagger"])
+def test_snippets_of_a_folder_with_few_facts_run(bare, kind, monkeypatch):
+    made = bare(kind)
+    text = refresh(made).read_text()
+    assert "## Results" not in text and "More Information" not in text
+    monkeypatch.chdir(made)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == 2
+    for code in blocks:
+        exec(compile(code, "README.md", "exec"), {})

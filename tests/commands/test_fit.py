@@ -22,7 +22,7 @@ def test_the_run_folder_is_complete(workplace, name):
     assert mark == f"{checkpoint}.sha256"
     files = {p.name for p in (run / "model").iterdir()}
     expected = {"config.json", "metrics.json", "model.safetensors", "recipe.yaml", "tokenizer.json"}
-    expected |= {"tokenizer_config.json", "SHA256SUMS", "curves.png"} | (
+    expected |= {"tokenizer_config.json", "SHA256SUMS", "README.md", "curves.png"} | (
         {"generation_config.json"} if name == "lm" else set()
     )
     assert files == expected
@@ -324,7 +324,7 @@ def test_help_is_quick_and_names_every_verb():
     code = "import sys; from rnn_hf.cli import main; main(['--help']); assert 'lightning' not in sys.modules"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
-    for verb in ("fit", "recipes", "lr-find", "generate", "predict", "evaluate", "score", "quickstart"):
+    for verb in ("fit", "recipes", "lr-find", "generate", "predict", "evaluate", "card", "score", "quickstart"):
         assert f"\n  {verb} " in out.stdout
 
 
