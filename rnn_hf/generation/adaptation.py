@@ -22,7 +22,7 @@ from ..models.config_checks import integer, number, require
 TOKENS_AT_ONCE, LOGITS_AT_ONCE = 512, 2**25
 QUERIES_AT_ONCE = 128  # tokens that look into the cache together
 MOST_STEPS, ENOUGH = 1000, 1e-6  # of a search for weights, and the change of a weight that ends it
-LEAST_SLOPE = 1e-3  # added to a gradient's root mean square, as in the authors' code
+LEAST_RMS = 1.0  # added to a gradient's root mean square, in shares of the mean of all
 
 
 class ContinuousCache:
@@ -117,13 +117,12 @@ class DynamicEvaluation:
         require(number(0, 1e6), rate=rate)
         require(number(0, 1), decay=decay)
         require(integer(1), segment=segment)
-        self.model, self.segment = model, segment
-        self.weights = _trainable(model)
+        self.segment, self.weights = segment, _trainable(model)
         if rms is None:
             self.rates, self.decays = ([torch.tensor(x).to(w) for w in self.weights] for x in (rate, decay))
         else:
             mean = sum(float(r.sum()) for r in rms) / sum(r.numel() for r in rms)
-            self.rates = [rate / (r + LEAST_SLOPE) for r in rms]
+            self.rates = [rate / (r / mean + LEAST_RMS) for r in rms]
             self.decays = [(decay * r / mean).clamp(max=1) for r in rms]
 
     def __enter__(self) -> "DynamicEvaluation":
@@ -170,12 +169,13 @@ def gradient_rms(model: PreTrainedModel, batches: Iterable[dict[str, Tensor]]) -
     """
     weights, state = _trainable(model), None
     squares, count = [torch.zeros_like(weight) for weight in weights], 0
-    for count, batch in enumerate(batches, 1):
+    for batch in batches:
         with torch.enable_grad():
             output = model(**batch, past_key_values=state, use_cache=True, skip_logits=True)
         for square, gradient in zip(squares, _gradients(output.loss, weights), strict=True):
             square.addcmul_(gradient, gradient)
         state = detach_(output.past_key_values)
+        count += 1
     return [square.div_(count).sqrt_() for square in squares]
 
 
