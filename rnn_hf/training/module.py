@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embeddings import find_word_vectors, match_word_vectors
-from ..models.config_checks import boolean, integer, number, one_of
+from ..models.config_checks import boolean, described, integer, number, one_of
 from ..processes import this_process
 from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
@@ -22,6 +22,14 @@ from .pretrained import build_model
 from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty, wide
 
 LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
+
+
+@described(type="array", items={"type": "number", "minimum": 0, "exclusiveMaximum": 1}, minItems=2, maxItems=2)
+def _betas(value: Any) -> str | None:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if is_pair and not any(map(number(0, 1, open_above=True), value)):
+        return None
+    return f"two numbers from 0 to below 1; got {value!r}"
 
 
 class TextModule(L.LightningModule):
@@ -40,6 +48,9 @@ class TextModule(L.LightningModule):
             `step_decay` stays for `decay_after_epoch` epochs and is then multiplied by `decay_factor` each epoch.
         warmup_share: Share of all steps in which the rate rises from zero, linearly; 0 makes `one_cycle` a cosine alone
             (Loshchilov & Hutter 2017). Not for `step_decay`.
+        betas: AdamW's, of the moving averages of the gradient (the momentum) and of its square (Kingma & Ba 2015).
+        base_momentum: The first beta falls to this while the rate rises, and comes back as it falls, as in torch's
+            `OneCycleLR` (Smith 2018; fastai's 0.8-0.7-0.8 is `betas` [0.8, 0.99] and 0.7). None: it stays.
         decay_factor: See `schedule`.
         decay_after_epoch: See `schedule`.
         activation_penalty: AR, alpha of Merity et al. 2017: times the mean square of the last layer's output after its
@@ -71,6 +82,8 @@ class TextModule(L.LightningModule):
         "weight_decay": number(0, 100),
         "schedule": one_of("one_cycle", "constant", "step_decay"),
         "warmup_share": number(0, 1),
+        "betas": _betas,
+        "base_momentum": number(0, 1, open_above=True, optional=True),
         "decay_factor": number(0, 1),
         "decay_after_epoch": integer(0),
         "activation_penalty": number(0, 1000),
@@ -91,6 +104,8 @@ class TextModule(L.LightningModule):
         weight_decay: float = 0.01,
         schedule: str = "one_cycle",
         warmup_share: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.999),
+        base_momentum: float | None = None,
         decay_factor: float = 0.5,
         decay_after_epoch: int = 4,
         activation_penalty: float = 0.0,
@@ -112,6 +127,7 @@ class TextModule(L.LightningModule):
         # Not `self.optimizer`: Lightning's `optimizers()` holds the object, this is its name.
         self.optimizer_name, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup_share = schedule, warmup_share
+        self.betas, self.base_momentum = tuple(betas), base_momentum
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
         self.activation_penalty, self.temporal_activation_penalty = activation_penalty, temporal_activation_penalty
         self.label_smoothing, self.word_dropout = label_smoothing, word_dropout
@@ -221,7 +237,7 @@ class TextModule(L.LightningModule):
         if self.optimizer_name == "sgd":
             optimizer = SGD(groups, lr=self.learning_rate, fused=True)
         else:
-            optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
+            optimizer = AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
         # Lightning clips no fused optimizer under mixed precision, in case it unscales; without this mark none does.
         optimizer._step_supports_amp_scaling = False
         if self.schedule == "step_decay":
@@ -324,6 +340,11 @@ class TextModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer):
         if self.logs_now:
             self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        if self.base_momentum is not None:
+            highest, second = self.betas
+            for group in optimizer.param_groups:
+                share = min(1.0, group["lr"] / group.get("initial_lr", group["lr"]))  # of the highest rate
+                group["betas"] = (highest + (self.base_momentum - highest) * share, second)
         if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
             weights = torch.stack(self._accumulated) / self._unit()
             scale = self.trainer.accumulate_grad_batches / weights.sum()
