@@ -22,7 +22,6 @@ from ..models.config_checks import integer, number, require
 TOKENS_AT_ONCE, LOGITS_AT_ONCE = 512, 2**25
 QUERIES_AT_ONCE = 128  # tokens that look into the cache together
 MOST_STEPS, ENOUGH = 1000, 1e-6  # of a search for weights, and the change of a weight that ends it
-LEAST_RMS = 1.0  # added to a gradient's root mean square, in shares of the mean of all
 
 
 class ContinuousCache:
@@ -95,10 +94,11 @@ class DynamicEvaluation:
     """Gradient descent on the text that has been read, with a decay back to the trained weights (Krause et al. 2018,
     "Dynamic evaluation of neural sequence models"). As a context; when it ends, the weights are what they were.
 
-        SGD:  w <- w - rate * g + decay * (w_trained - w)
-        RMS:  w <- w - rate * g / (rms + 0.001) + min(1, decay * rms / mean rms) * (w_trained - w)
+        SGD:  w <- w - rate * g            + decay * (w_trained - w)
+        RMS:  w <- w - rate * g / (r + 1)  + min(1, decay * r) * (w_trained - w)
 
-    where g is the gradient of a segment's mean loss and rms its root mean square on training data.
+    where g is the gradient of a segment's mean loss, and r its root mean square on training data over the mean of these
+    (RMS_norm). Theirs divides by rms + epsilon, an epsilon for each model; in shares of the mean 1 does for many.
 
     Args:
         model: the model, all of whose weights that are not frozen (`requires_grad`) move.
@@ -112,7 +112,7 @@ class DynamicEvaluation:
     """
 
     def __init__(
-        self, model: PreTrainedModel, rate: float, decay: float, rms: list[Tensor] | None = None, segment: int = 5
+        self, model: PreTrainedModel, rate: float, decay: float, rms: list[Tensor] | None = None, segment: int = 20
     ):
         require(number(0, 1e6), rate=rate)
         require(number(0, 1), decay=decay)
@@ -122,7 +122,7 @@ class DynamicEvaluation:
             self.rates, self.decays = ([torch.tensor(x).to(w) for w in self.weights] for x in (rate, decay))
         else:
             mean = sum(float(r.sum()) for r in rms) / sum(r.numel() for r in rms)
-            self.rates = [rate / (r / mean + LEAST_RMS) for r in rms]
+            self.rates = [rate / (r / mean + 1) for r in rms]
             self.decays = [(decay * r / mean).clamp(max=1) for r in rms]
 
     def __enter__(self) -> "DynamicEvaluation":

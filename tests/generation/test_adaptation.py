@@ -95,7 +95,7 @@ def learners(model, ids):
     return [
         None,
         lambda: DynamicEvaluation(model, 0.1, 0.02, segment=6),
-        lambda: DynamicEvaluation(model, 0.01, 0.02, gradient_rms(model, batches), segment=6),
+        lambda: DynamicEvaluation(model, 0.3, 0.02, gradient_rms(model, batches), segment=6),
     ]
 
 
@@ -145,7 +145,9 @@ def by_definition(model, ids, rate, decay, rms, segment):
                 if rms is None:
                     p += decay * (trained[name] - p) - rate * p.grad
                 else:
-                    p += (decay * rms[i] / mean).clamp(max=1) * (trained[name] - p) - rate * p.grad / (rms[i] + 1e-3)
+                    p += (decay * rms[i] / mean).clamp(max=1) * (trained[name] - p) - rate * p.grad / (
+                        rms[i] / mean + 1
+                    )
     model.load_state_dict(trained, strict=False)
     return torch.cat(scores)
 
@@ -159,7 +161,7 @@ def test_dynamic_evaluation_is_its_definition_and_leaves_no_trace(form, tied, fr
     lanes = text(60, seed=3).view(3, 20)
     batches = [{"input_ids": lanes[:, i : i + 5], "shift_labels": lanes[:, i + 1 : i + 6]} for i in (0, 5, 10)]
     rms = gradient_rms(model, batches) if form == "rms" else None
-    rate, decay = (0.5, 0.3) if form == "sgd" else (0.01, 0.3)
+    rate, decay = 0.5, 0.3
     with DynamicEvaluation(model, rate, decay, rms, segment=4) as learner:
         of_two, _ = text_log_probs(model, [ids, ids], learner)
     found = of_two[: len(ids) - 1]
