@@ -135,12 +135,13 @@ class Adaptation:
         for folder, other in self.others.items():
             _say(f"reading with {folder}")
             others[folder] = [text_log_probs(other, one)[0] for one in texts]
-        ways = {
-            "cache": (self.cache is not None, static, True, {}),
-            "dynamic": (self.dynamic is not None, dynamic, False, {}),
-            "interpolated": (bool(others), static, False, others),
-        }
-        ways = {name: way for name, (asked, *way) in ways.items() if asked}
+        ways = {}
+        if self.cache is not None:
+            ways["cache"] = static, True, {}
+        if self.dynamic is not None:
+            ways["dynamic"] = dynamic, False, {}
+        if others:
+            ways["interpolated"] = static, False, others
         if len(ways) > 1:
             ways[" + ".join(ways)] = dynamic or static, self.cache is not None, others
         return {name: self._figure(*way) | (self.dynamic if way[0] is dynamic else {}) for name, way in ways.items()}
@@ -168,9 +169,7 @@ class Adaptation:
                 settings = {"decay": DECAYS[0], **values, name: value}
                 with DynamicEvaluation(model, settings["rate"], settings["decay"], rms, SEGMENT) as learner:
                     loss = -float(text_log_probs(model, beginning, learner)[0].double().mean())
-                _say(
-                    f"dynamic evaluation: {name} {value}: perplexity {_perplexity(loss):.2f} on validation's beginning"
-                )
+                _say(f"dynamic evaluation: {name} {value}: perplexity {_perplexity(loss):.2f}, validation's beginning")
                 if not loss < lowest:
                     break
                 lowest, best = loss, value

@@ -193,6 +193,9 @@ def read_text(
     Yields:
         the words of a chunk (time,), their log-probabilities (time,) in nats, and the last layer's states that predict
         them (time, features) or None.
+
+    Raises:
+        ValueError: hidden states are wanted, and the model gives none.
     """
     state = None
     most = max(1, min(TOKENS_AT_ONCE, LOGITS_AT_ONCE // model.config.vocab_size))
@@ -210,7 +213,10 @@ def read_text(
         if learner is not None:
             detach_(state)
             learner.learn(nats.mean())
-        yield words, -nats.detach(), output.hidden_states[-1][0].detach() if with_hidden else None
+        hidden = output.hidden_states if with_hidden else None
+        if with_hidden and not hidden:
+            raise ValueError(f"a cache needs hidden states, which {type(model).__name__} does not give")
+        yield words, -nats.detach(), hidden[-1][0].detach() if with_hidden else None
 
 
 def text_log_probs(

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from rnn_hf import RnnForCausalLM
 from rnn_hf.generation import adaptation
@@ -256,6 +257,34 @@ def test_a_model_of_another_library_is_read_too():
     found, cached = text_log_probs(model, [ids], cache=ContinuousCache([10], [1.0]))
     torch.testing.assert_close(found, whole(model, ids)[0])
     assert cached.shape == (1, 29)
+
+
+class Unigram(torch.nn.Module):
+    """A model of counts: no hidden states, no gradient."""
+
+    def __init__(self, counts):
+        super().__init__()
+        self.config, self.device = LlamaConfig(vocab_size=len(counts)), counts.device
+        self.logits = (counts / counts.sum()).log()
+
+    def forward(self, input_ids, past_key_values=None, **kwargs):
+        return CausalLMOutputWithPast(
+            logits=self.logits.expand(*input_ids.shape, -1), past_key_values=DynamicCache(), hidden_states=None
+        )
+
+
+def test_a_model_of_counts_can_be_mixed_and_does_not_adapt():
+    ids = text(30)
+    counts = torch.rand(NUM_WORDS)
+    found, _ = text_log_probs(Unigram(counts), [ids])
+    torch.testing.assert_close(found, (counts[ids[1:]] / counts.sum()).log())
+    with pytest.raises(ValueError, match="a cache needs hidden states, which Unigram does not give"):
+        text_log_probs(Unigram(counts), [ids], cache=ContinuousCache([10], [1.0]))
+    with (
+        DynamicEvaluation(Unigram(counts), 0.1, 0.0) as learner,
+        pytest.raises(ValueError, match="needs a model whose loss has a gradient"),
+    ):
+        text_log_probs(Unigram(counts), [ids], learner)
 
 
 def test_mixture_weights_are_the_best_there_are():
