@@ -38,7 +38,7 @@ LANES, BATCHES = 100, 200  # of SEGMENT steps each, of the training text that gr
 SEGMENT = 20  # tokens scored before the weights move; with Krause et al.'s 5, four times the time for 1 % on PTB
 
 COLUMNS = ("perplexity", "loss", "validation_perplexity")
-CACHE = {"window": integer(1), "theta": number(0, 1000), "weight": number(0, 1)}
+CACHE = {"window": integer(1), "theta": number(0, 1000), "weight": number(0, 1, open_above=True)}
 DYNAMIC = {"form": one_of("rms", "sgd"), "rate": number(0, 1e6), "decay": number(0, 1)}
 
 
@@ -91,7 +91,7 @@ class Adaptation:
         for given in arguments.interpolate:
             folder, self.weights[folder] = _folder_and_weight(given)
             self.others[folder] = _opened(folder, tokenizer)
-        mixture_weights(torch.zeros(len(self.weights), 1), [*self.weights.values()])  # refuses what is beyond 1 at once
+        mixture_weights(torch.zeros(len(self.weights), 1), [*self.weights.values()])  # refuses more than 1 at once
         self.split, self.eval_state = arguments.split, eval_state
         self.batches = partial(stream_batches, data, tokenizer, text_column=text_column)
         self._require_splits(data)

@@ -213,10 +213,9 @@ def read_text(
         if learner is not None:
             detach_(state)
             learner.learn(nats.mean())
-        hidden = output.hidden_states if with_hidden else None
-        if with_hidden and not hidden:
+        if with_hidden and not output.hidden_states:
             raise ValueError(f"a cache needs hidden states, which {type(model).__name__} does not give")
-        yield words, -nats.detach(), hidden[-1][0].detach() if with_hidden else None
+        yield words, -nats.detach(), output.hidden_states[-1][0].detach() if with_hidden else None
 
 
 def text_log_probs(
@@ -268,7 +267,7 @@ def mixture_weights(log_probs: Tensor, given: Sequence[float | None] | None = No
         raise ValueError(f"the weights of a mixture must add up to 1; got {given}")
     mass = max(mass, 0.0)
     weights = torch.tensor([mass / max(1, int(free.sum())) if w is None else w for w in given], dtype=torch.float64)
-    for _ in range(MOST_STEPS if free.any() else 0):
+    for _ in range(MOST_STEPS if free.sum() > 1 and mass > 0 else 0):
         before = weights
         shares = (weights.log()[:, None] + log_probs.double()).softmax(0).mean(1)
         weights = torch.where(free, mass * shares / shares[free].sum(), weights)

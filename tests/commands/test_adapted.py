@@ -134,11 +134,11 @@ def test_a_lone_dynamic_evaluation_of_a_file_is_sgd(evaluate):
 @pytest.mark.parametrize(("argv", "message"), [
     (["--cache", "windw=3"], "--cache takes window=...,theta=...,weight=..., some or none of them; got 'windw=3' (did"),
     (["--cache", "window=many"], "--cache window must be a whole number from 1 to"),
-    (["--cache", "weight=1.5"], "--cache weight must be a number from 0 to 1; got 1.5"),
+    (["--cache", "weight=1.5"], "--cache weight must be a number from 0 to below 1; got 1.5"),
     (["--dynamic", "form=adam"], "--dynamic form must be one of rms, sgd; got 'adam'"),
     (["--dynamic", "sgd"], "--dynamic takes form=...,rate=...,decay=..., some or none of them; got 'sgd'"),
     (["--interpolate", "runs/nothing"], "no such folder: 'runs/nothing'"),
-    (["--interpolate", "runs/lm=2"], "the weight in --interpolate runs/lm=2 must be a number from 0 to 1; got 2"),
+    (["--interpolate", "runs/lm=2"], "the weight in --interpolate runs/lm=2 must be a number from 0 to below 1; got 2"),
     (["--interpolate", "runs/classifier"], "holds a classifier, not a language model"),
     (["--interpolate", "runs/lm=0.5", "--cache", "window=9,theta=1,weight=0.9"], "must add up to 1"),
     (["--data", "reviews/test.csv", "--cache", "window=20"],

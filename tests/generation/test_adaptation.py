@@ -309,6 +309,7 @@ def test_given_weights_stand_and_the_others_share_the_rest():
     likelihood = [mixed(log_probs, torch.tensor([0.8 - s, 0.2, s])).mean() for s in shares]
     assert float(weights[2]) == pytest.approx(float(shares[int(torch.stack(likelihood).argmax())]), abs=2e-3)
     assert mixture_weights(log_probs, [None, 0.3, 0.1]).tolist() == pytest.approx([0.6, 0.3, 0.1])
+    assert mixture_weights(log_probs, [None, 1.0, None]).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize(("call", "message"), [
