@@ -34,12 +34,12 @@ from .common import open_model
 WINDOWS, THETAS = (100, 200, 500, 1000, 2000, 4000), (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 RATES, DECAYS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), (0.0, 0.001, 0.003, 0.01, 0.03)
 TUNED_TOKENS = 10_000  # of the validation split's beginning, that rate and decay are tuned on
-LANES, BATCHES = 100, 200  # of SEGMENT steps each, of the training text that gradients are measured on
+LANES, BATCHES = 100, 200  # of a segment's steps each, of the training text that gradients are measured on
 SEGMENT = 20  # tokens scored before the weights move; with Krause et al.'s 5, four times the time for 1 % on PTB
 
 COLUMNS = ("perplexity", "loss", "validation_perplexity")
 CACHE = {"window": integer(1), "theta": number(0, 1000), "weight": number(0, 1, open_above=True)}
-DYNAMIC = {"form": one_of("rms", "sgd"), "rate": number(0, 1e6), "decay": number(0, 1)}
+DYNAMIC = {"form": one_of("rms", "sgd"), "segment": integer(1), "rate": number(0, 1e6), "decay": number(0, 1)}
 
 
 def add_options(parser) -> None:
@@ -60,8 +60,9 @@ def add_options(parser) -> None:
         "--dynamic",
         nargs="?",
         const="",
-        metavar="form=rms,rate=X,decay=X",
-        help="learning from what it has scored (Krause et al. 2018); form: rms, which needs a train split, or sgd",
+        metavar="form=rms,segment=N,rate=X,decay=X",
+        help="learning from each segment of N tokens once it is scored (Krause et al. 2018); form: rms, the default "
+        f"where there is a train split to measure gradients on, or sgd; N: {SEGMENT} by default",
     )
     group.add_argument(
         "--interpolate",
@@ -102,8 +103,8 @@ class Adaptation:
     def _require_splits(self, data: DataSet) -> None:
         there = () if data.is_file else data.splits  # a file alone is all that there is
         if self.dynamic is not None:
-            form = self.dynamic.setdefault("form", "rms" if "train" in there else "sgd")
-            if form == "rms" and "train" not in there:
+            self.dynamic = {"form": "rms" if "train" in there else "sgd", "segment": SEGMENT, **self.dynamic}
+            if self.dynamic["form"] == "rms" and "train" not in there:
                 raise ValueError(f"--dynamic form=rms needs a train split, and {data.name} has none: give form=sgd")
         wanted = [] if self.cache is None else [("--cache", self.cache, name) for name in CACHE]
         wanted += [] if self.dynamic is None else [("--dynamic", self.dynamic, name) for name in DYNAMIC]
@@ -159,7 +160,7 @@ class Adaptation:
         values, rms = self.dynamic, None
         if values["form"] == "rms":
             _say("dynamic evaluation: gradients on training text")
-            batches = self.batches(split="train", lanes=LANES, sequence_length=SEGMENT)
+            batches = self.batches(split="train", lanes=LANES, sequence_length=values["segment"])
             inputs = ({name: batch[name] for name in ("input_ids", "shift_labels")} for batch in batches)
             rms = gradient_rms(model, itertools.islice(inputs, BATCHES))
         beginning = _beginning(texts, TUNED_TOKENS)
@@ -167,14 +168,14 @@ class Adaptation:
             lowest, best = math.inf, tried[0]
             for value in () if name in values else tried:
                 settings = {"decay": DECAYS[0], **values, name: value}
-                with DynamicEvaluation(model, settings["rate"], settings["decay"], rms, SEGMENT) as learner:
+                with DynamicEvaluation(model, settings["rate"], settings["decay"], rms, values["segment"]) as learner:
                     loss = -float(text_log_probs(model, beginning, learner)[0].double().mean())
                 _say(f"dynamic evaluation: {name} {value}: perplexity {_perplexity(loss):.2f}, validation's beginning")
                 if not loss < lowest:
                     break
                 lowest, best = loss, value
             values.setdefault(name, best)
-        return DynamicEvaluation(model, values["rate"], values["decay"], rms, SEGMENT)
+        return DynamicEvaluation(model, values["rate"], values["decay"], rms, values["segment"])
 
     def _figure(self, scores: list, with_cache: bool, others: dict[str, list[Tensor]]) -> dict[str, Any]:
         """`scores` (of `_read`) and `others`: of the split that is tuned on, and of the one that is reported."""

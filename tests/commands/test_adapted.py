@@ -126,9 +126,14 @@ def test_tuning_on_what_is_reported_is_said(evaluate):
 
 
 def test_a_lone_dynamic_evaluation_of_a_file_is_sgd(evaluate):
-    found, _ = evaluate("--dynamic", "rate=0.1,decay=0.01", data="reviews/test.csv")
-    assert found["adapted"]["dynamic"]["form"] == "sgd"
-    assert [*found["adapted"]] == ["dynamic"]
+    losses = set()
+    for segment in (5, 20):
+        found, _ = evaluate("--dynamic", f"rate=0.1,decay=0.01,segment={segment}", data="reviews/test.csv")
+        assert [*found["adapted"]] == ["dynamic"]
+        ours = found["adapted"]["dynamic"]
+        assert (ours["form"], ours["segment"]) == ("sgd", segment)
+        losses.add(ours["loss"])
+    assert len(losses) == 2
 
 
 @pytest.mark.parametrize(("argv", "message"), [
@@ -136,7 +141,7 @@ def test_a_lone_dynamic_evaluation_of_a_file_is_sgd(evaluate):
     (["--cache", "window=many"], "--cache window must be a whole number from 1 to"),
     (["--cache", "weight=1.5"], "--cache weight must be a number from 0 to below 1; got 1.5"),
     (["--dynamic", "form=adam"], "--dynamic form must be one of rms, sgd; got 'adam'"),
-    (["--dynamic", "sgd"], "--dynamic takes form=...,rate=...,decay=..., some or none of them; got 'sgd'"),
+    (["--dynamic", "sgd"], "--dynamic takes form=...,segment=...,rate=...,decay=..., some or none of them; got 'sgd'"),
     (["--interpolate", "runs/nothing"], "no such folder: 'runs/nothing'"),
     (["--interpolate", "runs/lm=2"], "the weight in --interpolate runs/lm=2 must be a number from 0 to below 1; got 2"),
     (["--interpolate", "runs/classifier"], "holds a classifier, not a language model"),
