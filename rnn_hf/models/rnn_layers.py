@@ -2,7 +2,7 @@
 
 Three ways to run a layer give the same numbers:
 - `fused`: torch's kernels (oneDNN, cuDNN) on parameters that this module owns, for training and prefill;
-- `step by step` with the equations of `rnn_cells`, for single steps and where past states are recorded;
+- `step by step` with the equations of `rnn_cells`, for single steps, mogrifiers and where past states are recorded;
 - `scan`, a higher-order operator that exports with dynamic lengths, under `torch.export`.
 
 Padding is skipped: a padded step leaves the state as it was. The fused path therefore moves each row's real tokens to
