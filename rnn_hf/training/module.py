@@ -131,6 +131,8 @@ class TextModule(L.LightningModule):
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
         self.activation_penalty, self.temporal_activation_penalty = activation_penalty, temporal_activation_penalty
         self.label_smoothing, self.word_dropout = label_smoothing, word_dropout
+        if base_momentum is not None and optimizer != "adamw":
+            raise ValueError(f"model.base_momentum is for model.optimizer adamw; got {optimizer}")
         if ema_decay and averaging_patience:
             raise ValueError("give model.ema_decay or model.averaging_patience, two averages of the weights; got both")
         self.ema_decay, self.averaging_patience = ema_decay, averaging_patience
@@ -343,7 +345,8 @@ class TextModule(L.LightningModule):
         if self.base_momentum is not None:
             highest, second = self.betas
             for group in optimizer.param_groups:
-                share = min(1.0, group["lr"] / group.get("initial_lr", group["lr"]))  # of the highest rate
+                most = group.get("initial_lr", group["lr"])  # the rate that the schedule's factors multiply
+                share = min(1.0, group["lr"] / most) if most else 1.0
                 group["betas"] = (highest + (self.base_momentum - highest) * share, second)
         if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
             weights = torch.stack(self._accumulated) / self._unit()

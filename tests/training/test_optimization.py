@@ -176,6 +176,7 @@ def test_sgd_is_the_plain_step():
     ({"decay_after_epoch": -1, "warmup_share": 3}, "warmup_share must be .*; model.decay_after_epoch must be a whole"),
     ({"betas": [0.9]}, r"model.betas must be two numbers from 0 to below 1; got \[0.9\]"),
     ({"betas": [0.9, 1.0], "base_momentum": 1}, "model.betas must be .*; model.base_momentum must be a number from 0"),
+    ({"optimizer": "sgd", "base_momentum": 0.7}, "model.base_momentum is for model.optimizer adamw; got sgd"),
     ({"gradient_checkpointing": "yes"}, "model.gradient_checkpointing must be true or false"),
 ])  # fmt: skip
 def test_wrong_arguments_are_listed(arguments, message):
