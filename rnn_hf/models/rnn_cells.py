@@ -31,3 +31,14 @@ def lstm_cell(x: Tensor, state: tuple[Tensor, ...], weight_hh: Tensor, bias_hh: 
     i, f, g, o = (x + linear(h, weight_hh, bias_hh)).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def mogrify(x: Tensor, h: Tensor, gates: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Melis et al. 2020 ("Mogrifier LSTM"), eq. 1 and 2: before a step the raw input and the last output scale each
+    other by turns. `gates`: by turns (input size, hidden size) and (hidden size, input size), without biases."""
+    for i, gate in enumerate(gates):
+        if i % 2 == 0:
+            x = 2 * torch.sigmoid(linear(h, gate)) * x
+        else:
+            h = 2 * torch.sigmoid(linear(x, gate)) * h
+    return x, h

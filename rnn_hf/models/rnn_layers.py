@@ -2,7 +2,7 @@
 
 Three ways to run a layer give the same numbers:
 - `fused`: torch's kernels (oneDNN, cuDNN) on parameters that this module owns, for training and prefill;
-- `step by step` with the equations of `rnn_cells`, for single steps and where past states are recorded;
+- `step by step` with the equations of `rnn_cells`, for single steps, mogrifiers and where past states are recorded;
 - `scan`, a higher-order operator that exports with dynamic lengths, under `torch.export`.
 
 Padding is skipped: a padded step leaves the state as it was. The fused path therefore moves each row's real tokens to
@@ -22,7 +22,7 @@ from transformers.utils import is_tracing
 
 from .configuration_rnn import GATES, RnnConfig
 from .fused_loop import fused_loop, run
-from .rnn_cells import elman_cell, gru_cell, lstm_cell
+from .rnn_cells import elman_cell, gru_cell, lstm_cell, mogrify
 
 State = tuple[Tensor, ...]  # (h,) or (h, c), each [batch, hidden_size]
 
@@ -106,26 +106,30 @@ class RecurrentWeights(nn.Module):
     Not an nn.RNNBase: dynamo refuses to trace a module that holds one.
     """
 
-    def __init__(self, cell_type: str, input_size: int, hidden_size: int, directions: int):
+    def __init__(self, cell_type: str, input_size: int, hidden_size: int, directions: int, mogrifier_rounds: int = 0):
         super().__init__()
         rows = GATES[cell_type] * hidden_size
         self.hidden_size = hidden_size
         self.suffixes = ("_l0", "_l0_reverse")[:directions]
+        self.gates = [f"mogrifier_{i}" for i in range(mogrifier_rounds)]
         for suffix in self.suffixes:
             setattr(self, f"weight_ih{suffix}", nn.Parameter(torch.empty(rows, input_size)))
             setattr(self, f"weight_hh{suffix}", nn.Parameter(torch.empty(rows, hidden_size)))
             setattr(self, f"bias_ih{suffix}", nn.Parameter(torch.empty(rows)))
             setattr(self, f"bias_hh{suffix}", nn.Parameter(torch.empty(rows)))
+            for i, name in enumerate(self.gates):
+                sizes = (input_size, hidden_size) if i % 2 == 0 else (hidden_size, input_size)
+                setattr(self, f"{name}{suffix}", nn.Parameter(torch.empty(sizes)))
 
     def direction(self, index: int) -> list[Tensor]:
-        """weight_ih, weight_hh, bias_ih, bias_hh of direction 0 (forward) or 1 (reverse)."""
-        suffix = self.suffixes[index]
-        return [getattr(self, f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        """weight_ih, weight_hh, bias_ih, bias_hh of direction 0 (forward) or 1 (reverse), and a mogrifier's gates."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *self.gates)
+        return [getattr(self, f"{name}{self.suffixes[index]}") for name in names]
 
     @torch.no_grad()
     def init_weights(self, cell_type: str) -> None:
-        """Glorot-uniform input weights, orthogonal recurrent ones gate by gate (Saxe et al. 2014), zero biases but
-        for an LSTM's forget gate at 1 (Jozefowicz et al. 2015)."""
+        """Glorot-uniform input weights and mogrifier gates, orthogonal recurrent weights gate by gate (Saxe et al.
+        2014), zero biases but for an LSTM's forget gate at 1 (Jozefowicz et al. 2015)."""
         for name, parameter in self.named_parameters():
             if getattr(parameter, "_is_hf_initialized", False):  # it came from a checkpoint
                 continue
@@ -135,6 +139,8 @@ class RecurrentWeights(nn.Module):
                     nn.init.xavier_uniform_(gate)
                 elif name.startswith("weight_hh"):
                     nn.init.orthogonal_(gate)
+            if name.startswith("mogrifier"):
+                nn.init.xavier_uniform_(value)
             if cell_type == "lstm" and name.startswith("bias_ih"):
                 value.chunk(4)[1].fill_(1.0)
             init.copy_(parameter, value)
@@ -158,7 +164,8 @@ class RnnLayer(GradientCheckpointingLayer):
         self.carries_output = "output" in config.state_shapes(layer_idx)
 
         self.norm = nn.LayerNorm(input_size, eps=config.layer_norm_eps) if config.layer_norm else None
-        self.rnn = RecurrentWeights(self.cell_type, input_size, hidden_size, self.directions)
+        self.mogrifies = config.mogrifier_rounds > 0
+        self.rnn = RecurrentWeights(self.cell_type, input_size, hidden_size, self.directions, config.mogrifier_rounds)
         self.skip = self.gate = self.initial_state = None
         if self.connection != "none" and input_size != output_size:
             self.skip = nn.Linear(input_size, output_size, bias=False)
@@ -201,7 +208,7 @@ class RnnLayer(GradientCheckpointingLayer):
         weights = [self._weights(d) for d in range(self.directions)]
         steps = None
 
-        if padding is not None and not record and hidden_states.shape[1] > 1:
+        if padding is not None and not record and hidden_states.shape[1] > 1 and not self.mogrifies:
             x = hidden_states if padding.order is None else take(hidden_states, padding.order)
             out, state = self._fused_padded(self._normed(x), state, padding, weights, keep_state)
             out = hold_last(self._connect(x, out), padding.latest, before)
@@ -209,9 +216,9 @@ class RnnLayer(GradientCheckpointingLayer):
             x = self._normed(hidden_states)
             # where the length is dynamic, `x.shape[1] == 1` would shut a single step out of the exported program
             one_step = statically_known_true(x.shape[1] == 1) if torch.compiler.is_exporting() else x.shape[1] == 1
-            if record or one_step:
+            if record or one_step or (self.mogrifies and not torch.compiler.is_compiling()):
                 out, state, steps = self._step_by_step(x, state, mask, weights)
-            elif torch.compiler.is_exporting():
+            elif torch.compiler.is_exporting() or self.mogrifies:
                 out, state = self._scan(x, state, mask, weights)
             else:
                 out, state = self._fused(x, state, weights)
@@ -247,10 +254,10 @@ class RnnLayer(GradientCheckpointingLayer):
         return tuple(x.new_zeros(x.shape[0], width) for _ in range(self.num_states))
 
     def _weights(self, direction: int) -> list[Tensor]:
-        weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.direction(direction)
+        weight_ih, weight_hh, *others = self.rnn.direction(direction)
         if self.training and self.weight_dropout:
             weight_hh = drop_weights(weight_hh, self.weight_dropout)
-        return [weight_ih, weight_hh, bias_ih, bias_hh]
+        return [weight_ih, weight_hh, *others]
 
     def _split(self, state: State) -> list[State]:
         """The state of each direction."""
@@ -301,7 +308,10 @@ class RnnLayer(GradientCheckpointingLayer):
         return torch.cat(outs, -1), tuple(torch.cat(s, -1) for s in zip(*states, strict=True))
 
     def _cell(self, x: Tensor, state: State, weights: list[Tensor]) -> State:
-        _, weight_hh, _, bias_hh = weights
+        weight_ih, weight_hh, bias_ih, bias_hh, *gates = weights
+        if gates:  # no projection can be made ahead of a step
+            x, h = mogrify(x, state[0], gates)
+            x, state = F.linear(x, weight_ih, bias_ih), (h, *state[1:])
         if self.cell_type == "elman":
             return elman_cell(x, state, weight_hh, bias_hh, self.nonlinearity)
         return (gru_cell if self.cell_type == "gru" else lstm_cell)(x, state, weight_hh, bias_hh)
@@ -309,7 +319,7 @@ class RnnLayer(GradientCheckpointingLayer):
     def _step_by_step(self, x, state: State, mask: Tensor | None, weights) -> tuple[Tensor, State, list[list[Tensor]]]:
         outs, states, steps = [], [], []
         for direction, (one, one_state) in enumerate(zip(weights, self._split(state), strict=True)):
-            projected = F.linear(x, one[0], one[2])
+            projected = x if self.mogrifies else F.linear(x, one[0], one[2])
             out = [None] * x.shape[1]
             for t in range(x.shape[1]) if direction == 0 else reversed(range(x.shape[1])):
                 new = self._cell(projected[:, t], one_state, one)
@@ -324,7 +334,8 @@ class RnnLayer(GradientCheckpointingLayer):
     def _scan(self, x: Tensor, state: State, mask: Tensor | None, weights) -> tuple[Tensor, State]:
         outs, states = [], []
         for direction, (one, one_state) in enumerate(zip(weights, self._split(state), strict=True)):
-            projected = F.linear(x, one[0], one[2]).transpose(0, 1)  # [time, batch, gates * hidden_size]
+            projected = x if self.mogrifies else F.linear(x, one[0], one[2])
+            projected = projected.transpose(0, 1)  # [time, batch, gates * hidden_size, or features]
             inputs = projected if mask is None else (projected, mask.transpose(0, 1)[..., None])
             one_state = tuple(s.clone() for s in one_state)
 

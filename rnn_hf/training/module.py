@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..embeddings import find_word_vectors, match_word_vectors
-from ..models.config_checks import boolean, integer, number, one_of
+from ..models.config_checks import boolean, described, integer, number, one_of
 from ..processes import this_process
 from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
@@ -24,6 +24,14 @@ from .pretrained import build_model
 from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty, wide
 
 LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
+
+
+@described(type="array", items={"type": "number", "minimum": 0, "exclusiveMaximum": 1}, minItems=2, maxItems=2)
+def _betas(value: Any) -> str | None:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if is_pair and not any(map(number(0, 1, open_above=True), value)):
+        return None
+    return f"two numbers from 0 to below 1; got {value!r}"
 
 
 class TextModule(L.LightningModule):
@@ -43,6 +51,9 @@ class TextModule(L.LightningModule):
             `step_decay` stays for `decay_after_epoch` epochs and is then multiplied by `decay_factor` each epoch.
         warmup_share: Share of all steps in which the rate rises, linearly; 0 makes `one_cycle` a cosine alone
             (Loshchilov & Hutter 2017). Not for `step_decay`.
+        betas: AdamW's, of the moving averages of the gradient (the momentum) and of its square (Kingma & Ba 2015).
+        base_momentum: The first beta falls to this while the rate rises, and comes back as it falls, as in torch's
+            `OneCycleLR` (Smith 2018; fastai's 0.8-0.7-0.8 is `betas` [0.8, 0.99] and 0.7). None: it stays.
         decay_factor: See `schedule`.
         decay_after_epoch: See `schedule`.
         layer_rate_divisor: Each layer's learning rate is the one of the layer above over this, from the head's, which
@@ -81,6 +92,8 @@ class TextModule(L.LightningModule):
         "weight_decay": number(0, 100),
         "schedule": one_of("one_cycle", "slanted_triangular", "constant", "step_decay"),
         "warmup_share": number(0, 1),
+        "betas": _betas,
+        "base_momentum": number(0, 1, open_above=True, optional=True),
         "decay_factor": number(0, 1),
         "decay_after_epoch": integer(0),
         "layer_rate_divisor": number(1, 100),
@@ -103,6 +116,8 @@ class TextModule(L.LightningModule):
         weight_decay: float = 0.01,
         schedule: str = "one_cycle",
         warmup_share: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.999),
+        base_momentum: float | None = None,
         decay_factor: float = 0.5,
         decay_after_epoch: int = 4,
         layer_rate_divisor: float = 1.0,
@@ -126,10 +141,13 @@ class TextModule(L.LightningModule):
         # Not `self.optimizer`: Lightning's `optimizers()` holds the object, this is its name.
         self.optimizer_name, self.learning_rate, self.weight_decay = optimizer, learning_rate, weight_decay
         self.schedule, self.warmup_share = schedule, warmup_share
+        self.betas, self.base_momentum = tuple(betas), base_momentum
         self.decay_factor, self.decay_after_epoch = decay_factor, decay_after_epoch
         self.layer_rate_divisor, self.gradual_unfreezing = layer_rate_divisor, gradual_unfreezing
         self.activation_penalty, self.temporal_activation_penalty = activation_penalty, temporal_activation_penalty
         self.label_smoothing, self.word_dropout = label_smoothing, word_dropout
+        if base_momentum is not None and optimizer != "adamw":
+            raise ValueError(f"model.base_momentum is for model.optimizer adamw; got {optimizer}")
         if ema_decay and averaging_patience:
             raise ValueError("give model.ema_decay or model.averaging_patience, two averages of the weights; got both")
         self.ema_decay, self.averaging_patience = ema_decay, averaging_patience
@@ -241,7 +259,7 @@ class TextModule(L.LightningModule):
         if self.optimizer_name == "sgd":
             optimizer = SGD(groups, lr=self.learning_rate, fused=True)
         else:
-            optimizer = AdamW(groups, lr=self.learning_rate, fused=True)
+            optimizer = AdamW(groups, lr=self.learning_rate, betas=self.betas, fused=True)
         # Lightning clips no fused optimizer under mixed precision, in case it unscales; without this mark none does.
         optimizer._step_supports_amp_scaling = False
         if self.schedule == "step_decay":
@@ -359,6 +377,12 @@ class TextModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer):
         if self.logs_now:
             self.log("learning_rate", optimizer.param_groups[0]["lr"])
+        if self.base_momentum is not None:
+            highest, second = self.betas
+            for group in optimizer.param_groups:
+                most = group.get("initial_lr", group["lr"])  # the rate that the schedule's factors multiply
+                share = min(1.0, group["lr"] / most) if most else 1.0
+                group["betas"] = (highest + (self.base_momentum - highest) * share, second)
         if self._accumulated:  # Lightning has divided each loss by the number of batches, in an epoch's last step too
             weights = torch.stack(self._accumulated) / self._unit()
             scale = self.trainer.accumulate_grad_batches / weights.sum()

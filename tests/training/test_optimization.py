@@ -110,6 +110,56 @@ def test_step_decay_halves_after_its_epoch():
     assert rates.rates == [(epoch, rate) for epoch, rate in expected.items() for _ in range(2)]
 
 
+class Momenta(L.Callback):
+    """The first beta and the rate of each step, when it is taken."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.rate = optimizer.param_groups[0]["lr"]
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        (betas,) = {group["betas"] for group in trainer.optimizers[0].param_groups}
+        self.steps.append((betas, self.rate))
+
+
+@pytest.mark.parametrize("strategy", ["linear", "cos"])
+def test_momentum_falls_as_the_rate_rises_and_comes_back_as_in_one_cycle_of_torch(strategy):
+    """The rise here is linear, the fall a cosine; torch has one form for both, so that each is compared in its own."""
+    epochs, each = 4, 5
+    steps, warmup = epochs * each, 5
+    momenta, data = Momenta(), DataLoader(stream([3] * each), batch_size=None)
+    module = language_model(warmup_share=warmup / steps, betas=[0.8, 0.95], base_momentum=0.7)
+    trainer(max_epochs=epochs, callbacks=[momenta]).fit(module, data)
+
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], betas=(0.8, 0.95))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, module.learning_rate, steps + 1, pct_start=(warmup + 1) / (steps + 1), anneal_strategy=strategy,
+        base_momentum=0.7, max_momentum=0.8, div_factor=warmup + 1, final_div_factor=1e9,
+    )  # fmt: skip
+    expected = []
+    for _ in range(steps):
+        expected.append((optimizer.param_groups[0]["betas"], optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        schedule.step()
+    found, phase = momenta.steps, slice(warmup) if strategy == "linear" else slice(warmup, steps)
+    assert len(found) == steps
+    assert [rate for _, rate in found[phase]] == pytest.approx([rate for _, rate in expected[phase]])
+    # torch's momentum starts its fall from the highest where the first rate is already a share of its own highest
+    allowed = 0.1 / (warmup + 1) + 1e-9 if strategy == "linear" else 1e-9
+    for (betas, _), (wanted, _) in zip(found[phase], expected[phase], strict=True):
+        assert betas == pytest.approx(wanted, abs=allowed)
+    assert min(betas[0] for betas, _ in found) == pytest.approx(0.7)
+
+
+def test_betas_are_the_optimizer_s_and_stay_unless_they_are_cycled():
+    momenta = Momenta()
+    module = language_model(betas=[0.7, 0.99])
+    trainer(max_epochs=2, callbacks=[momenta]).fit(module, DataLoader(stream([3, 3]), batch_size=None))
+    assert [betas for betas, _ in momenta.steps] == [(0.7, 0.99)] * 4
+
+
 def test_sgd_is_the_plain_step():
     module = language_model(optimizer="sgd", learning_rate=0.5, weight_decay=0, schedule="constant", warmup_share=0)
     gradients = Gradients()
@@ -124,6 +174,9 @@ def test_sgd_is_the_plain_step():
     ({"optimizer": "adam"}, "model.optimizer must be one of adamw, sgd; got 'adam' .did you mean 'adamw'"),
     ({"decay_factor": 2}, "model.decay_factor must be a number from 0 to 1"),
     ({"decay_after_epoch": -1, "warmup_share": 3}, "warmup_share must be .*; model.decay_after_epoch must be a whole"),
+    ({"betas": [0.9]}, r"model.betas must be two numbers from 0 to below 1; got \[0.9\]"),
+    ({"betas": [0.9, 1.0], "base_momentum": 1}, "model.betas must be .*; model.base_momentum must be a number from 0"),
+    ({"optimizer": "sgd", "base_momentum": 0.7}, "model.base_momentum is for model.optimizer adamw; got sgd"),
     ({"gradient_checkpointing": "yes"}, "model.gradient_checkpointing must be true or false"),
 ])  # fmt: skip
 def test_wrong_arguments_are_listed(arguments, message):
