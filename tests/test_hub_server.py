@@ -19,6 +19,7 @@ def server():
 @pytest.fixture
 def api(server, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return HfApi(endpoint=server.url, token=server.token)
 
 

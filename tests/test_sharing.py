@@ -108,6 +108,7 @@ def test_data_sets_of_the_hub_by_name(rnn_hf, server, workplace, tmp_path, monke
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     rows = "text,label\n" + "a good film,1\na bad film,0\n" * 20
     card = b"---\nconfigs:\n- config_name: plain\n  data_files:\n  - {split: train, path: plain/train.csv}\n---\n"

@@ -419,6 +419,8 @@ class FitCLI(LightningCLI):
         }
         if self.model.word_vector_facts is not None:
             known["word_vectors"] = self.model.word_vector_facts
+        if self.model.vocabulary_facts is not None:
+            known["pretrained_vocabulary"] = self.model.vocabulary_facts
         if self.checkpoints is not None:
             self.checkpoints.texts = folder_texts(self.model.model, self.datamodule.tokenizer, known, self.recipe)
         self.train()

@@ -20,7 +20,7 @@ from .averaging import NonMonotoneAveraging
 from .guard import StepGuard
 from .layer_groups import grouped_for_optimizer, layer_groups
 from .metrics import IGNORED, of_all_processes
-from .pretrained import build_model
+from .pretrained import build_model, matched_vocabulary
 from .regularisation import LastOutput, activation_penalty, drop_words, temporal_activation_penalty, wide
 
 LEAST_SCORED = 1e-6  # to divide by, where a batch scores nothing
@@ -155,7 +155,9 @@ class TextModule(L.LightningModule):
         if freeze_word_vectors and word_vectors is None:
             raise ValueError("model.freeze_word_vectors needs model.word_vectors: there are none to freeze")
         self.word_vectors, self.freeze_word_vectors = word_vectors, freeze_word_vectors
-        self.word_vector_facts: dict[str, Any] | None = None  # which file, and how much of the vocabulary it has
+        # which file, and how much of the vocabulary it has; or which pretrained model of another vocabulary
+        self.word_vector_facts: dict[str, Any] | None = None
+        self.vocabulary_facts: dict[str, Any] | None = None
         self.guard = StepGuard(skip_nonfinite)
         self._frozen: list[torch.nn.Parameter] = []  # what `gradual_unfreezing` leaves out for now
         # `validation/...` and `test/...` of the last evaluation, in float64: Lightning's own are rounded to float32.
@@ -178,10 +180,13 @@ class TextModule(L.LightningModule):
                 raise ValueError("model.word_dropout needs a tokenizer with an <unk> to read in a word's place")
             self.unknown = tokenizer.unk_token_id
             self.never_dropped = tokenizer.all_special_ids
-        if self.word_vectors is None:
-            model = build_model(self.auto_class, tokenizer, config, pretrained, **decided)
-        else:
+        if self.word_vectors is not None:
             model = self._with_word_vectors(tokenizer, config, pretrained, **decided)
+        else:
+            vocabulary = None if pretrained is None else matched_vocabulary(pretrained, tokenizer)
+            model = build_model(self.auto_class, tokenizer, config, pretrained, vocabulary=vocabulary, **decided)
+            if vocabulary is not None:
+                self.vocabulary_facts, self.has_vector = vocabulary.facts, vocabulary.found
         if model.config.one_pass != self.one_pass:
             how = "in one pass" if model.config.one_pass else "by gradient descent"
             raise ValueError(f"model_type {model.config.model_type!r} is fitted {how}: not by {type(self).__name__}")
@@ -199,29 +204,31 @@ class TextModule(L.LightningModule):
         return model
 
     def count_covered_tokens(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
-        """Adds to `word_vector_facts` the share of the tokens of `batches` that have a vector of the file."""
-        if self.word_vector_facts is not None:
+        """Adds to the facts on word vectors, or on a pretrained vocabulary, the share of the tokens of `batches` that
+        have a vector there."""
+        facts = self.word_vector_facts or self.vocabulary_facts
+        if facts is not None:
             counts = torch.zeros(len(self.has_vector), dtype=torch.int64)
             for batch in batches:
                 ids = batch["input_ids"]
                 ids = ids[batch["attention_mask"].bool()] if "attention_mask" in batch else ids.flatten()
                 counts += ids.bincount(minlength=len(counts))
-            self.word_vector_facts["training_tokens_found_share"] = (
-                counts[self.has_vector].sum() / counts.sum()
-            ).item()
+            facts["training_tokens_found_share"] = (counts[self.has_vector].sum() / counts.sum()).item()
 
     def summary(self) -> list[str]:
         """What a run says about its model before it trains, in lines."""
-        facts = self.word_vector_facts
+        facts = self.word_vector_facts or self.vocabulary_facts
         if facts is None:
             return []
         found = facts["found_exactly"] + facts["found_ignoring_case"]
+        source = f"word vectors {facts['file']}" if "file" in facts else f"vocabulary of {facts['pretrained']}"
         line = (
-            f"word vectors {facts['file']}: {found / facts['vocabulary']:.1%} of {facts['vocabulary']:,} tokens of the "
+            f"{source}: {found / facts['vocabulary']:.1%} of {facts['vocabulary']:,} tokens of the "
             f"vocabulary ({facts['found_exactly']:,} exactly, {facts['found_ignoring_case']:,} ignoring case)"
         )
         share = facts.get("training_tokens_found_share")
-        return [line if share is None else f"{line}, {share:.1%} of the training tokens"]
+        line = line if share is None else f"{line}, {share:.1%} of the training tokens"
+        return [line if "file" in facts else f"{line}; the others start at the mean vector"]
 
     @property
     def logs_now(self) -> bool:
@@ -281,7 +288,9 @@ class TextModule(L.LightningModule):
 
     def _thaw(self) -> None:
         """Freezes all layers but the epoch's uppermost, under `gradual_unfreezing`."""
-        trained = 1 + self.current_epoch if self.gradual_unfreezing else len(self._layers)
+        if not self.gradual_unfreezing:
+            return
+        trained = 1 + self.current_epoch
         self._frozen = [p for layer in self._layers[trained:] for p in layer]
         if this_process()[1] == 1:  # DDP expects the gradients that it began with: there they are dropped
             for number, layer in enumerate(self._layers):

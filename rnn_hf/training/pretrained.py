@@ -1,6 +1,5 @@
 """From a recipe's `config` and `pretrained` to a model; what the data decides is filled in, contradictions refused."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from ..embeddings import MatchedVectors
 from ..models.auto import families
 from ..models.config_checks import one_of, require
+from .vocabulary import MatchedVocabulary, match_vocabulary, under_vocabulary
 
 
 def model_config(
@@ -60,6 +60,7 @@ def build_model(
     config: dict[str, Any] | None,
     pretrained: str | None,
     vectors: MatchedVectors | None = None,
+    vocabulary: MatchedVocabulary | None = None,
     **decided: Any,
 ) -> PreTrainedModel:
     """A new model, or the pretrained one under the changed configuration, for the tokens of `tokenizer`.
@@ -67,10 +68,11 @@ def build_model(
     Args:
         vectors: What the embedding of a new model starts from, and a head that is tied to it; their width becomes
             `embedding_size`.
+        vocabulary: How the pretrained model's vocabulary becomes that of `tokenizer` (`matched_vocabulary`).
 
     Raises:
-        ValueError: as `model_config`; the pretrained model was trained with another vocabulary; `config` states another
-            `embedding_size` than the vectors have.
+        ValueError: as `model_config` and `under_vocabulary`; the pretrained model has no tokenizer, and a vocabulary of
+            another size; `config` states another `embedding_size` than the vectors have.
     """
     decided |= {"vocab_size": len(tokenizer)}
     decided |= {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
@@ -88,17 +90,37 @@ def build_model(
             with torch.no_grad():
                 model.get_input_embeddings().weight.copy_(vectors.weight)
         return model
-    saved = AutoConfig.from_pretrained(pretrained).vocab_size
-    if saved != len(tokenizer):
-        raise ValueError(
-            f"{pretrained!r} has a vocabulary of {saved}, the data's tokenizer one of {len(tokenizer)}: leave "
-            "data.tokenizer out, and the tokenizer of the pretrained model is used"
-        )
-    file = Path(pretrained) / "tokenizer.json"
-    if file.is_file() and AutoTokenizer.from_pretrained(pretrained).get_vocab() != tokenizer.get_vocab():
-        raise ValueError(
-            f"{pretrained!r} was trained with another vocabulary of the same size: leave data.tokenizer out, and the "
-            "tokenizer of the pretrained model is used"
-        )
-    model = auto_class.from_pretrained(pretrained, config=model_config(auto_class, config, pretrained, **decided))
+    if vocabulary is None:
+        saved = AutoConfig.from_pretrained(pretrained).vocab_size
+        if saved != len(tokenizer):
+            raise ValueError(
+                f"{pretrained!r} has a vocabulary of {saved}, the data's tokenizer one of {len(tokenizer)}: leave "
+                "data.tokenizer out, and the tokenizer of the pretrained model is used"
+            )
+        model = auto_class.from_pretrained(pretrained, config=model_config(auto_class, config, pretrained, **decided))
+    else:
+        of_data = {"vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"}
+        kept = {name: value for name, value in decided.items() if name not in of_data}
+        model = auto_class.from_pretrained(pretrained, config=model_config(auto_class, config, pretrained, **kept))
+        model = under_vocabulary(model, model_config(auto_class, config, pretrained, **decided), vocabulary.rows)
     return model.train()  # from_pretrained gives it in evaluation mode, and Lightning would leave its dropouts off
+
+
+def matched_vocabulary(pretrained: str, tokenizer: PreTrainedTokenizerBase) -> MatchedVocabulary | None:
+    """Where the tokens of `tokenizer` stand in the vocabulary of a pretrained model; None where they are its own.
+
+    A folder without a tokenizer is taken to have that of the data. Raises ValueError where nothing matches.
+    """
+    try:
+        own = AutoTokenizer.from_pretrained(pretrained)
+    except OSError:
+        return None
+    try:
+        matched = match_vocabulary(own, tokenizer)
+    except ValueError as error:
+        raise ValueError(
+            f"model.pretrained {pretrained!r}: {error}: leave data.tokenizer out, and its own tokenizer is used"
+        ) from error
+    if matched is not None:
+        matched.facts = {"pretrained": pretrained, **matched.facts}
+    return matched

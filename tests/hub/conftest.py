@@ -19,6 +19,8 @@ def server(monkeypatch, tmp_path):
         files = constants.HUGGINGFACE_CO_URL_TEMPLATE.split("/{repo_id}")[1]
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{running.url}/{{repo_id}}{files}")
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # all other tests run without a network
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache of the hub"))
         monkeypatch.setenv("HF_TOKEN", running.token)
         monkeypatch.setattr(time, "sleep", lambda seconds: None)

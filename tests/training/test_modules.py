@@ -162,14 +162,6 @@ def test_a_language_model_s_encoder_starts_a_classifier(texts, reviews, tmp_path
     assert module.model.config.pooling == "concat"
     assert all(part.training for part in module.model.modules()), "else no dropout would drop in fine-tuning"
     assert module.model.score.in_features == 24
-    words = train_word_tokenizer([" ".join(f"word{i}" for i in range(9))])
-    words.save_pretrained(tmp_path / "words")
-    assert len(words) == len(labelled.tokenizer)
-    with pytest.raises(ValueError, match="another vocabulary of the same size"):
-        ClassificationModule(words, labelled.id2label, pretrained=str(tmp_path / "lm"))
-    other = ClassificationDataModule(reviews)
-    with pytest.raises(ValueError, match="has a vocabulary of 12, the data's tokenizer one of"):
-        ClassificationModule(other.tokenizer, other.id2label, pretrained=str(tmp_path / "lm"))
 
 
 @pytest.mark.parametrize(
