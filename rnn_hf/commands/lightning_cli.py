@@ -333,7 +333,8 @@ class FitCLI(LightningCLI):
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
-            settings.logger = [MetricsFile(self.output_dir, lambda: epoch_number(self.trainer))]
+            epoch, steps = lambda: epoch_number(self.trainer), lambda: self.trainer.global_step
+            settings.logger = [MetricsFile(self.output_dir, epoch, steps)]
             if self.config.logger == "tensorboard":
                 settings.logger.append(TensorBoardLogger(self.output_dir, name="", version="tensorboard"))
             elif self.config.logger == "wandb":
@@ -445,6 +446,7 @@ class FitCLI(LightningCLI):
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "skipped_nonfinite_steps": self.model.guard.skipped,
+            "log": self._log(best["step"]),
             "parameters": self.model.model.num_parameters(),
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
         }
@@ -467,8 +469,13 @@ class FitCLI(LightningCLI):
         """The model folder of an evaluation, before the end of the run."""
         figures = {name: best[name] for name in ("metrics", "reports")}
         report = self.known | figures | {"best_step": best["step"], "best_epoch": best["epoch"], "steps": best["step"]}
-        report["parameters"] = model.num_parameters()
+        report |= {"log": self._log(best["step"]), "parameters": model.num_parameters()}
         write_model_folder(folder, model, self.datamodule.tokenizer, report, self.recipe)
+
+    def _log(self, saved: int) -> list[dict[str, float | int]]:
+        """The evaluations of the run; none where `trainer.logger` is another."""
+        ours = [logger for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
+        return [row for logger in ours for row in logger.evaluations(saved)]
 
     def _push(self, folder: Path) -> None:
         try:
