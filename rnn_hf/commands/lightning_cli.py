@@ -46,6 +46,7 @@ from ..training.counting import CountingModule
 from ..training.curves import draw_run
 from ..training.export import folder_texts, write_model_folder
 from ..training.fitted_classification import FittedClassificationModule
+from ..training.hardware import hardware
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.module import TextModule
@@ -416,6 +417,7 @@ class FitCLI(LightningCLI):
             "seed": self.config.seed_everything,
             "device": str(self.trainer.strategy.root_device),
             "processes": self.trainer.world_size,
+            "hardware": hardware(self.trainer.strategy.root_device),
             "data": self.datamodule.facts(),
         }
         if self.model.word_vector_facts is not None:
@@ -435,7 +437,9 @@ class FitCLI(LightningCLI):
         self.best.restore(self.model)
         best = self.best.best or {"metrics": {}, "reports": {}, "step": steps, "epoch": epochs}
         self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
+        tested = time.monotonic()
         self.test()
+        test_seconds = round(time.monotonic() - tested, 3)
         report = {
             **known,
             "metrics": self.model.metrics,
@@ -448,6 +452,7 @@ class FitCLI(LightningCLI):
             "skipped_nonfinite_steps": self.model.guard.skipped,
             "log": self._log(best["step"]),
             "parameters": self.model.model.num_parameters(),
+            "evaluation_seconds": {"test": test_seconds} if self.datamodule.has_test else {},
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
         }
         if self.trainer.is_global_zero:

@@ -30,6 +30,7 @@ UNITS = {
     "calibration_error": "expected calibration error: mean |accuracy - confidence| over 15 bins, 0 to 1",
     "confusion_matrix": "rows; true labels downward, predicted labels across, in the order of the labels",
     "zero_probability_share": "share of tokens with probability 0, 0 to 1; above 0 the perplexity is infinite (null)",
+    "evaluation_seconds": "seconds, one evaluation of the split with the saved weights, reading its batches included",
     "wall_seconds": "seconds, training and evaluation",
 }
 
