@@ -204,8 +204,12 @@ def _limits(facts: Facts) -> Iterator[str]:
             yield f"It gives every text one of its {len(facts.labels)} labels, one that fits none of them too."
     if facts.task.verb == "generate":
         yield "What it writes may be false, offensive, or taken word by word from the training text."
-    for note in facts.get("data", "about", "notes", default=[]):
+    notes = facts.get("data", "about", "notes", default=[])
+    for note in notes:
         yield literal(note)
+    for note in facts.get("pretrained", "leaks", default=[]):
+        if note not in notes:
+            yield f"It starts from weights that saw {literal(facts.get('pretrained', 'dataset'))}. {literal(note)}"
 
 
 def _percent(share: float | None) -> str:

@@ -57,6 +57,7 @@ from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 from .recipe_keys import Options, explain, refuse_unknown_keys, with_kind_of_options
 from .resume import claim, release, resume_point
+from .run_facts import base_model, command, settings
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
@@ -414,12 +415,16 @@ class FitCLI(LightningCLI):
             "task": self.task,
             "name": self.name,
             "monitor": self.model.monitor[0],
+            "command": command(self.recipes, self.options),
+            "settings": settings(self.identity["recipe"], self._defaults(), self.model.model.config),
             "seed": self.config.seed_everything,
             "device": str(self.trainer.strategy.root_device),
             "processes": self.trainer.world_size,
             "hardware": hardware(self.trainer.strategy.root_device),
             "data": self.datamodule.facts(),
         }
+        if pretrained := self.config.model.get("pretrained"):
+            known["pretrained"] = base_model(pretrained)
         if self.model.word_vector_facts is not None:
             known["word_vectors"] = self.model.word_vector_facts
         if self.checkpoints is not None:
@@ -469,6 +474,13 @@ class FitCLI(LightningCLI):
             print(f"wrote {folder}", flush=True)
             if self.push is not None:
                 self._push(folder)
+
+    def _defaults(self) -> dict:
+        """What a recipe has where it says nothing."""
+        defaults = self.parser.get_defaults()
+        return yaml.safe_load(
+            self.parser.dump(defaults, skip_link_targets=True, skip_unset=False, skip_validation=True)
+        )
 
     def _write_best(self, folder: Path, model, best: dict) -> None:
         """The model folder of an evaluation, before the end of the run."""
