@@ -20,6 +20,7 @@ from ..models.manifest import write_manifest
 
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
+    "loss_standard_error": "nats per token, from the means of blocks of neighbouring batches",
     "perplexity": "exp(nats per token), over every token",
     "bits_per_character": "bits per character (code point) of the text, a line break for each <eos> counted",
     "bits_per_byte": "bits per byte of the text in UTF-8, a line break for each <eos> counted",
