@@ -85,7 +85,8 @@ def base_model(pretrained: str) -> dict[str, Any]:
         folder = Path(pretrained)
     else:
         folder = Path(cached_file(pretrained, "config.json")).parent
-        cached_file(pretrained, "metrics.json", _raise_exceptions_for_missing_entries=False)  # lands beside it
+        quiet = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "connection_errors")}
+        cached_file(pretrained, "metrics.json", **quiet)  # beside it, if there is one that can be had
     base = read_facts(folder)
     datasets = [name for name in (base.get("pretrained", "dataset"), base.dataset) if name]
     leaks = [*base.get("pretrained", "leaks", default=[]), *base.get("data", "about", "leaks", default=[])]

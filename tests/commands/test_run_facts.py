@@ -10,6 +10,8 @@ from rnn_hf.commands.run_facts import base_model, command
 from rnn_hf.data.about import ABOUT
 from rnn_hf.recipes import ROOT
 
+from ..hub.conftest import folder, push, said, server  # noqa: F401  fixtures
+
 
 def report(run):
     return json.loads((run / "model" / "metrics.json").read_text())
@@ -20,8 +22,8 @@ def test_the_command_repeats_a_run_wherever_it_wrote():
     argv += ["--max_steps", "3", "--data.text_column", "the text", "--trainer.deterministic=true"]
     _, _, recipes, options = read_request(command_line_options(argv), "fit")
     assert list(recipes) == [str(ROOT / "trec/bilstm.yaml")]
-    said = command(recipes, options)
-    assert said == (
+    line = command(recipes, options)
+    assert line == (
         "rnn-hf fit --config trec/bilstm --trainer.max_epochs -1 --trainer.max_steps 3 --data.text_column 'the text' "
         "--trainer.deterministic true"
     )
@@ -54,11 +56,11 @@ def test_settings_are_those_that_differ_from_the_defaults(workplace, rnn_hf):
     assert f"It was started by `{found['command']}`." in card
 
 
-def write_base(folder, **facts):
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "metrics.json").write_text(json.dumps({"name": folder.name, "task": "language_modeling"} | facts))
-    return str(folder)
+def write_base(path, **facts):
+    path.mkdir()
+    (path / "config.json").write_text("{}")
+    (path / "metrics.json").write_text(json.dumps({"name": path.name, "task": "language_modeling"} | facts))
+    return str(path)
 
 
 def test_what_a_base_saw_is_handed_on(tmp_path):
@@ -84,29 +86,25 @@ def test_a_base_without_facts(tmp_path):
         base_model(str(tmp_path))
 
 
-def test_a_base_of_the_hub(tmp_path, monkeypatch):
-    folder = write_base(tmp_path / "snapshot", name="lm", data={"dataset": "imdb"})
-    asked = []
-
-    def cached_file(name, file, **options):
-        asked.append((name, file))
-        return f"{folder}/{file}"
-
-    monkeypatch.setattr("rnn_hf.commands.run_facts.cached_file", cached_file)
-    facts = base_model("me/lm")
-    assert (facts["name"], facts["is_local"], facts["dataset"]) == ("me/lm", False, "imdb")
-    assert asked == [("me/lm", "config.json"), ("me/lm", "metrics.json")]
+@pytest.mark.parametrize("has_facts", [True, False])
+def test_a_base_of_the_hub(server, folder, push, has_facts):  # noqa: F811
+    if has_facts:
+        (folder / "metrics.json").write_text(json.dumps({"task": "classification", "data": {"dataset": "imdb"}}))
+    push("me/reviews")
+    facts = base_model("me/reviews")
+    task, dataset = ("classification", "imdb") if has_facts else (None, None)
+    assert facts == {"name": "me/reviews", "is_local": False, "task": task, "dataset": dataset, "leaks": []}
 
 
 def test_a_model_on_sst2_says_that_its_base_has_seen_the_test_sentences(trained, tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
+    made = tmp_path / "model"
+    made.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((trained / "runs/classifier/model" / name).read_bytes())
+        (made / name).write_bytes((trained / "runs/classifier/model" / name).read_bytes())
     facts = report(trained / "runs/classifier")
     facts["data"] |= {"dataset": "sst2", "about": ABOUT["sst2"].facts(is_packaged=False)}
     facts["pretrained"] = {"name": "lm", "is_local": True, "task": "language_modeling", "dataset": "movie_reviews",
                            "leaks": list(ABOUT["movie_reviews"].leaks)}  # fmt: skip
-    (folder / "metrics.json").write_text(json.dumps(facts))
-    limits = refresh(folder).read_text().split("## Limits")[1].split("<!--")[0]
+    (made / "metrics.json").write_text(json.dumps(facts))
+    limits = refresh(made).read_text().split("## Limits")[1].split("<!--")[0]
     assert "- It starts from weights that saw movie&#95;reviews. Most test sentences of SST-2 stand in" in limits
