@@ -10,7 +10,6 @@ from .results import BLOCKS, BOOTSTRAP, COUNTS, METRICS, WILSON, baselines, resu
 from .usage import examples, snippets
 
 MOST_LABELS = 50  # rows of a table
-MOST_EVALUATIONS = 20
 CONFUSIONS = 5
 UNIT = {"rows": "text", "sentences": "sentence", "texts": "text"}
 
@@ -163,14 +162,11 @@ def _log(facts: Facts) -> str:
              if any(f"validation/{name}" in row for row in evaluations)]  # fmt: skip
     if "accuracy" in names and "f1_micro" in names:
         names.remove("f1_micro")
-    every = -(-len(evaluations) // MOST_EVALUATIONS) or 1
     rows = []
-    for i, row in enumerate(evaluations):
-        is_saved = row["step"] == saved
-        if is_saved or i % every == 0 or i == len(evaluations) - 1:
-            cells = [figure(row["step"]), figure(row["epoch"]), figure(row.get("train/loss")),
-                     *(figure(row.get(f"validation/{name}")) for name in names)]  # fmt: skip
-            rows.append([f"**{cell}**" if is_saved and cell else cell for cell in cells])
+    for row in evaluations:
+        cells = [figure(row["step"]), figure(row["epoch"]), figure(row.get("train/loss")),
+                 *(figure(row.get(f"validation/{name}")) for name in names)]  # fmt: skip
+        rows.append([f"**{cell}**" if row["step"] == saved and cell else cell for cell in cells])
     header = ["Step", "Epoch", "Training loss", *(f"Validation {METRICS[name][1].lower()}" for name in names)]
     return table(header, rows) if rows else ""
 
@@ -208,8 +204,12 @@ def _limits(facts: Facts) -> Iterator[str]:
             yield f"It gives every text one of its {len(facts.labels)} labels, one that fits none of them too."
     if facts.task.verb == "generate":
         yield "What it writes may be false, offensive, or taken word by word from the training text."
-    for note in facts.get("data", "about", "notes", default=[]):
+    notes = facts.get("data", "about", "notes", default=[])
+    for note in notes:
         yield literal(note)
+    for note in facts.get("pretrained", "leaks", default=[]):
+        if note not in notes:
+            yield f"It starts from weights that saw {literal(facts.get('pretrained', 'dataset'))}. {literal(note)}"
 
 
 def _percent(share: float | None) -> str:

@@ -8,6 +8,7 @@ import torch
 from huggingface_hub import constants, get_token
 
 from .. import __version__
+from ..training.hardware import hardware
 from .common import Parser
 
 PACKAGES = ("torch", "transformers", "tokenizers", "huggingface_hub", "safetensors", "lightning", "datasets")
@@ -18,7 +19,8 @@ def run(argv: list[str]) -> None:
     Parser(prog="rnn-hf env", description=__doc__).parse_args(argv)
     facts = {"rnn-hf": __version__, "python": platform.python_version(), "system": platform.platform()}
     facts |= {package: _version(package) for package in PACKAGES}
-    facts["processor"] = f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()}"
+    here = hardware()
+    facts["processor"] = f"{here['processor']}, {here['cores']} cores, torch uses {here['threads']}"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     facts["gpu"] = ", ".join(gpus) or ("mps" if torch.backends.mps.is_available() else "none")
     facts["hub"] = f"{constants.ENDPOINT}, {'logged in' if get_token() else 'nobody is logged in'}"

@@ -108,7 +108,7 @@ def run(argv: list[str]) -> None:
     metrics = evaluation.compute()
     if kind == "ForCausalLM":
         metrics["eval_state"] = eval_state
-        report = {"adapted": adaptation.figures(model)} if adaptation else {}
+        report = evaluation.report() | ({"adapted": adaptation.figures(model)} if adaptation else {})
     else:
         report = evaluation.report(model.config.id2label)
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))

@@ -46,6 +46,7 @@ from ..training.counting import CountingModule
 from ..training.curves import draw_run
 from ..training.export import folder_texts, write_model_folder
 from ..training.fitted_classification import FittedClassificationModule
+from ..training.hardware import hardware
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.module import TextModule
@@ -56,6 +57,7 @@ from ..training.tagging import TaggingModule
 from .common import model_folder, run_folder
 from .recipe_keys import Options, explain, refuse_unknown_keys, with_kind_of_options
 from .resume import claim, release, resume_point
+from .run_facts import base_model, command, settings
 
 CLASSES = {
     "language_modeling": (LanguageModelingModule, LanguageModelingDataModule),
@@ -333,7 +335,8 @@ class FitCLI(LightningCLI):
         self._check_monitors(settings.callbacks)
         settings.default_root_dir = str(self.output_dir)
         if settings.logger is None or settings.logger is True:
-            settings.logger = [MetricsFile(self.output_dir, lambda: epoch_number(self.trainer))]
+            epoch, steps = lambda: epoch_number(self.trainer), lambda: self.trainer.global_step
+            settings.logger = [MetricsFile(self.output_dir, epoch, steps)]
             if self.config.logger == "tensorboard":
                 settings.logger.append(TensorBoardLogger(self.output_dir, name="", version="tensorboard"))
             elif self.config.logger == "wandb":
@@ -412,11 +415,16 @@ class FitCLI(LightningCLI):
             "task": self.task,
             "name": self.name,
             "monitor": self.model.monitor[0],
+            "command": command(self.recipes, self.options),
+            "settings": settings(self.identity["recipe"], self._defaults(), self.model.model.config),
             "seed": self.config.seed_everything,
             "device": str(self.trainer.strategy.root_device),
             "processes": self.trainer.world_size,
+            "hardware": hardware(self.trainer.strategy.root_device),
             "data": self.datamodule.facts(),
         }
+        if pretrained := self.config.model.get("pretrained"):
+            known["pretrained"] = base_model(pretrained)
         if self.model.word_vector_facts is not None:
             known["word_vectors"] = self.model.word_vector_facts
         if self.model.vocabulary_facts is not None:
@@ -436,7 +444,9 @@ class FitCLI(LightningCLI):
         self.best.restore(self.model)
         best = self.best.best or {"metrics": {}, "reports": {}, "step": steps, "epoch": epochs}
         self.model.metrics, self.model.reports = dict(best["metrics"]), dict(best["reports"])
+        tested = time.monotonic()
         self.test()
+        test_seconds = round(time.monotonic() - tested, 3)
         report = {
             **known,
             "metrics": self.model.metrics,
@@ -447,7 +457,9 @@ class FitCLI(LightningCLI):
             "epochs": epochs,
             "stopped_early": bool(self.early_stop and self.early_stop.stopped),
             "skipped_nonfinite_steps": self.model.guard.skipped,
+            "log": self._log(best["step"]),
             "parameters": self.model.model.num_parameters(),
+            "evaluation_seconds": {"test": test_seconds} if self.datamodule.has_test else {},
             "wall_seconds": round(time.monotonic() - began + (self.checkpoints.seconds if self.checkpoints else 0), 2),
         }
         if self.trainer.is_global_zero:
@@ -465,12 +477,24 @@ class FitCLI(LightningCLI):
             if self.push is not None:
                 self._push(folder)
 
+    def _defaults(self) -> dict:
+        """What a recipe has where it says nothing."""
+        defaults = self.parser.get_defaults()
+        return yaml.safe_load(
+            self.parser.dump(defaults, skip_link_targets=True, skip_unset=False, skip_validation=True)
+        )
+
     def _write_best(self, folder: Path, model, best: dict) -> None:
         """The model folder of an evaluation, before the end of the run."""
         figures = {name: best[name] for name in ("metrics", "reports")}
         report = self.known | figures | {"best_step": best["step"], "best_epoch": best["epoch"], "steps": best["step"]}
-        report["parameters"] = model.num_parameters()
+        report |= {"log": self._log(best["step"]), "parameters": model.num_parameters()}
         write_model_folder(folder, model, self.datamodule.tokenizer, report, self.recipe)
+
+    def _log(self, saved: int) -> list[dict[str, float | int]]:
+        """The evaluations of the run; none where `trainer.logger` is another."""
+        ours = [logger for logger in self.trainer.loggers if isinstance(logger, MetricsFile)]
+        return [row for logger in ours for row in logger.evaluations(saved)]
 
     def _push(self, folder: Path) -> None:
         try:

@@ -131,7 +131,7 @@ def metrics_so_far(trainer) -> list[dict[str, float | int]]:
     logger = next((logger for logger in trainer.loggers if isinstance(logger, MetricsFile)), None)
     if logger is None:
         return []
-    connector, coming = trainer._logger_connector, MetricsFile(logger.file.parent, logger.epoch)
+    connector, coming = trainer._logger_connector, MetricsFile(logger.file.parent, logger.epoch, logger.steps)
     if connector.should_update_logs and connector.metrics["log"]:
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         metrics = convert_tensors_to_scalars(connector.metrics["log"])

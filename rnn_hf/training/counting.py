@@ -49,7 +49,8 @@ class CountingModule(OnePassModule):
 
     def _finish_evaluation(self, split: str):
         super()._finish_evaluation(split)
-        self.reports[split] = {"smoothing": compare_smoothings(self.model, self.evaluated)}
+        smoothing = compare_smoothings(self.model, self.evaluated)
+        self.reports[split] = {"smoothing": smoothing, **self.evaluation.report()}
 
     on_validation_epoch_start = on_test_epoch_start = _start_evaluation
     validation_step = test_step = _evaluation_step

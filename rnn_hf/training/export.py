@@ -20,6 +20,7 @@ from ..models.manifest import write_manifest
 
 UNITS = {
     "loss": "nats per token (language models) or per row (classifiers; several labels a row: per row and label)",
+    "loss_standard_error": "nats per token, from the means of blocks of neighbouring batches",
     "perplexity": "exp(nats per token), over every token",
     "bits_per_character": "bits per character (code point) of the text, a line break for each <eos> counted",
     "bits_per_byte": "bits per byte of the text in UTF-8, a line break for each <eos> counted",
@@ -30,6 +31,7 @@ UNITS = {
     "calibration_error": "expected calibration error: mean |accuracy - confidence| over 15 bins, 0 to 1",
     "confusion_matrix": "rows; true labels downward, predicted labels across, in the order of the labels",
     "zero_probability_share": "share of tokens with probability 0, 0 to 1; above 0 the perplexity is infinite (null)",
+    "evaluation_seconds": "seconds, one evaluation of the split with the saved weights, reading its batches included",
     "wall_seconds": "seconds, training and evaluation",
 }
 

@@ -38,6 +38,21 @@ class WeightedMean:
             raise ValueError(f"the loss on the evaluation data is {mean}: {cure}")
         return mean, int(counts.sum())
 
+    def standard_error(self, blocks: int = 32, least: int = 16) -> float | None:
+        """That of the mean, of batches in the order of one long text, by batch means (Conway 1963).
+
+        Neighbouring batches are no independent draws: as many of them as make `blocks` of about one size are taken
+        together, whose means vary about the whole one's. None where there are fewer than `least` batches, too few to
+        tell.
+        """
+        means, counts = (torch.stack(x).cpu().double() for x in (self.means, self.counts))
+        blocks = min(blocks, len(means))
+        if blocks < least:
+            return None
+        mean = means @ counts / counts.sum()
+        excess = torch.stack([part.sum() for part in ((means - mean) * counts).tensor_split(blocks)])
+        return (excess.square().sum() * blocks / (blocks - 1)).sqrt().item() / int(counts.sum())
+
 
 def of_all_processes(evaluation: Any) -> Any:
     """An evaluation of every batch, out of those of several processes that took the batches in turn.
@@ -78,9 +93,12 @@ class LanguageModelingEvaluation:
     def __init__(self):
         self.state, self.nats = None, WeightedMean()
         self.per_token, self.cure = {}, {}
+        self.is_one_text = True  # whether the batches follow each other in it
 
     def update(self, model, batch: dict[str, torch.Tensor | float]) -> None:
         """Scores `input_ids` against `shift_labels`, `[lanes, time]`, where the batch before it ended."""
+        if "reset_state" in batch:
+            self.is_one_text = False
         if batch.get("reset_state"):
             self.state = None
         inputs = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor)}
@@ -103,3 +121,11 @@ class LanguageModelingEvaluation:
         loss, tokens = self.nats.compute(**self.cure)
         bits = {f"bits_per_{unit}": loss / math.log(2) / number for unit, number in self.per_token.items()}
         return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf, **bits, "tokens": tokens}
+
+    def report(self) -> dict[str, float]:
+        """`loss_standard_error` in nats per token, by `WeightedMean.standard_error`: of one text, and a long one.
+
+        Texts that are scored each by itself come sorted by length, and their batches are no sample.
+        """
+        error = self.nats.standard_error() if self.is_one_text else None
+        return {} if error is None else {"loss_standard_error": error}

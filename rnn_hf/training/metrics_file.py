@@ -17,6 +17,8 @@ class MetricsFile(Logger):
     Args:
         epoch: gives the epoch that runs, from 1 on as everywhere that people see it. Lightning counts from 0 while it
             trains, and from 1 in an evaluation afterwards.
+        steps: gives the optimiser steps that are done, which is the step of an evaluation's row, as it is `best_step`.
+            Lightning gives an evaluation within training the number of the step before it, from 0 on.
 
     Attributes:
         rows: all that was logged, each with `epoch` (where Lightning gives one), `step` and metrics.
@@ -24,9 +26,9 @@ class MetricsFile(Logger):
 
     name = version = ""  # of no folder: Lightning's own callbacks write to the run folder's checkpoints/ too
 
-    def __init__(self, folder: Path, epoch: Callable[[], int]):
+    def __init__(self, folder: Path, epoch: Callable[[], int], steps: Callable[[], int]):
         super().__init__()
-        self.file, self.epoch = folder / "metrics.csv", epoch
+        self.file, self.epoch, self.steps = folder / "metrics.csv", epoch, steps
         self.rows: list[dict[str, float | int]] = []
         self._columns: list[str] = []
         self._written = 0  # rows of `rows` that the file holds
@@ -36,6 +38,8 @@ class MetricsFile(Logger):
         step = len(self.rows) if step is None else step
         if "epoch" in metrics:
             metrics = metrics | {"epoch": self.epoch()}
+        if any(name.startswith(("validation/", "test/")) for name in metrics):
+            step = self.steps()
         self.rows.append({"step": step} | {name: _plain(value) for name, value in metrics.items()})
 
     @rank_zero_only
@@ -59,6 +63,25 @@ class MetricsFile(Logger):
                 writer.writeheader()
                 writer.writerows(self.rows)
         self._columns, self._written = columns, len(self.rows)
+
+    def evaluations(self, saved: int | None, most: int = 20) -> list[dict[str, float | int]]:
+        """What `metrics.json` tells of the run: a row for each validation, thinned evenly to about `most` of them.
+
+        The first, the last and the one at step `saved` are always there. `train/loss` is the mean of what was logged
+        since the validation before it; such a row has `step`, `epoch`, and all of `validation/`.
+        """
+        found, losses = [], []
+        for row in self.rows:
+            if "train/loss" in row:
+                losses.append(row["train/loss"])
+            metrics = {name: value for name, value in row.items() if name.startswith("validation/")}
+            if metrics:
+                loss = {"train/loss": sum(losses) / len(losses)} if losses else {}
+                found.append({"step": row["step"], "epoch": row["epoch"], **loss, **metrics})
+                losses = []
+        every = max(1, -(-len(found) // most))
+        last = len(found) - 1
+        return [row for i, row in enumerate(found) if i % every == 0 or i == last or row["step"] == saved]
 
     def continue_from(self, rows: list[dict[str, float | int]]) -> None:
         """Takes the rows of the run so far; whatever the file held is replaced at the next `save`."""

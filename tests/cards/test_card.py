@@ -1,6 +1,7 @@
 """`refresh`: a card from facts alone; what somebody wrote stays."""
 
 import json
+import math
 import re
 
 import pytest
@@ -95,3 +96,16 @@ def test_snippets_of_a_folder_with_few_facts_run(bare, kind, monkeypatch):
     assert len(blocks) == 2
     for code in blocks:
         exec(compile(code, "README.md", "exec"), {})
+
+
+def test_perplexity_has_an_interval_where_the_loss_has_a_standard_error(bare):
+    made = bare("lm")
+    metrics = {"test/loss": 4.0, "test/perplexity": math.exp(4), "test/tokens": 5000}
+    (made / "metrics.json").write_text(
+        json.dumps({"metrics": metrics, "reports": {"test": {"loss_standard_error": 0.05}}, "data": {"dataset": "ptb"}})
+    )
+    text = refresh(made).read_text()
+    assert "| Perplexity | 54.60 | 49.50 to 60.22 |" in text  # exp(4 -+ 1.96 x 0.05)
+    assert "from the spread of the loss between blocks of text" in text
+    change(made, reports={})
+    assert "| Perplexity | 54.60 |  |" in refresh(made).read_text()

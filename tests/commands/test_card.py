@@ -11,6 +11,8 @@ def test_every_trained_folder_has_a_card(workplace, rnn_hf, name):
     text = card.read_text()
     assert check(text) == []
     assert "![Loss" in text and "## Results" in text
+    assert " with evaluation on " in text and "GB of memory, " in text and "Scoring the test split there took " in text
+    assert text.count("\n| **") == 1, "the log has the saved step in bold"
     code, out, err = rnn_hf("card", f"runs/{name}", "--license", "mit", "--preview")
     assert code == 0, err
     assert "license: mit" in out

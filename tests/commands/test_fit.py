@@ -148,6 +148,14 @@ def test_fine_tuning_takes_encoder_and_tokenizer_from_a_run_folder(workplace, rn
     assert (workplace / "runs/tuned/model/tokenizer.json").read_text() == (
         workplace / "runs/lm/model/tokenizer.json"
     ).read_text()
+    report = json.loads((workplace / "runs/tuned/model/metrics.json").read_text())
+    assert report["pretrained"] == {
+        "name": "lm", "is_local": True, "task": "language_modeling", "dataset": "reviews", "leaks": [],
+    }  # fmt: skip
+    assert (
+        "It starts from the weights of lm, which was trained on reviews."
+        in (workplace / "runs/tuned/model/README.md").read_text()
+    )
 
 
 WRONG = [

@@ -40,6 +40,8 @@ CLASSIFIER = {
     },
     "data": {"dataset": "reviews", "batch_size": 16},
 }  # fmt: skip
+# of metrics.json: the clock's and the machine's, and how the run was started
+OF_NO_RESULT = ("wall_seconds", "evaluation_seconds", "hardware", "command")
 RECIPES = {"language_model": LANGUAGE_MODEL, "classifier": CLASSIFIER}
 
 _context = multiprocessing.get_context("forkserver")
@@ -96,7 +98,7 @@ def result(run: Path) -> dict[str, object]:
     metrics = json.loads((run / "model" / "metrics.json").read_text())
     return {
         "weights": hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest(),
-        "metrics": {key: value for key, value in metrics.items() if key != "wall_seconds"},
+        "metrics": {key: value for key, value in metrics.items() if key not in OF_NO_RESULT},
         "rows": (run / "metrics.csv").read_text(),
     }
 

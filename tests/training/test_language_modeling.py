@@ -59,6 +59,23 @@ def test_reset_is_each_text_by_itself(texts, cell_type):
     assert abs(carried["loss"] - reset["loss"]) > 1e-4, "a state that is carried must matter"
 
 
+def test_a_long_text_gives_the_loss_a_standard_error(tmp_path):
+    """Batches have 512 tokens of one lane; a short split, and texts that are scored each by itself, have none."""
+    for split, rows in {"train": 300, "validation": 20, "test": 400}.items():
+        lines = [" ".join(WORDS[(row * i) % len(WORDS)] for i in range(5)) for row in range(rows)]
+        (tmp_path / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    data = LanguageModelingDataModule(str(tmp_path), tokenizer="char", batch_size=16)
+    module, run = language_model(data), trainer(max_steps=2)
+    run.validate(module, data, verbose=False)
+    run.test(module, data, verbose=False)
+    assert set(module.reports) == {"test"}
+    assert 0 < module.reports["test"]["loss_standard_error"] < 0.1 * module.metrics["test/loss"]
+    apart = LanguageModelingDataModule(str(tmp_path), tokenizer="char", eval_state="reset")
+    module.reports = {}
+    run.test(module, apart, verbose=False)
+    assert module.reports == {}
+
+
 @pytest.mark.parametrize("eval_state", ["carried", "reset"])
 def test_bits_are_of_the_whole_text(texts, eval_state):
     """Where each token is a character, a character has log2(e) times the nats of a token."""
