@@ -14,7 +14,7 @@ import time
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
@@ -249,7 +249,10 @@ class FitCLI(LightningCLI):
             pretrained = model.pretrained = model_folder(pretrained)
             if data.tokenizer is None:
                 data.tokenizer = {"pretrained": pretrained}
-        model_config(self.module.auto_class, model.config, pretrained)
+        cutoffs = (model.config or {}).get("adaptive_cutoffs")
+        # How many words there are the data decides: for now enough for the clusters.
+        words = {"vocab_size": cutoffs[-1] + 1} if _are_cutoffs(cutoffs) and pretrained is None else {}
+        model_config(self.module.auto_class, words | (model.config or {}), pretrained)
         extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
         for file in (model.get("word_vectors"), extra_words):  # before some seconds of reading the data
             if isinstance(file, str):
@@ -521,6 +524,10 @@ class FitCLI(LightningCLI):
 _DECIDES_NOTHING = ("logger", "checkpoint_every_n_steps", "skip_nonfinite")
 _DECIDES_NOTHING_OF_TRAINER = ("accelerator", "devices", "num_nodes", "strategy", "logger", "plugins", "profiler",
                                "default_root_dir", "enable_progress_bar", "enable_model_summary")  # fmt: skip
+
+
+def _are_cutoffs(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(cutoff, int) for cutoff in value)
 
 
 def _what_decides(recipe: dict) -> dict:
