@@ -336,6 +336,14 @@ def test_help_is_quick_and_names_every_verb():
         assert f"\n  {verb} " in out.stdout
 
 
+def test_cutoffs_go_by_the_vocabulary_of_the_data(workplace, rnn_hf):
+    """Not by the 10,000 words of a configuration without data."""
+    head = ("--model.config.lm_head", "adaptive", "--model.config.adaptive_cutoffs", "[20000]")
+    code, _out, err = rnn_hf("fit", "--config", "lm.yaml", "--output_dir", "runs/clusters", *head)
+    words = len(json.loads((workplace / "runs/lm/model/tokenizer.json").read_text())["model"]["vocab"])
+    assert code == 2 and f"adaptive_cutoffs must be below vocab_size={words}; got [20000]" in err
+
+
 NGRAM = """\
 task: language_modeling
 model: {config: {model_type: ngram, order: 3}}
