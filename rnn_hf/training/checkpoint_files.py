@@ -15,6 +15,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from ..files import PARTIAL, whole_file
+from ..models.manifest import sha256
 
 NAME = "step-{:08d}.ckpt"
 PATTERN = re.compile(r"step-(\d+)\.ckpt")
@@ -70,9 +71,7 @@ def why_invalid(path: Path) -> str | None:
         expected = _mark(path).read_text(encoding="utf-8").split()[0]
     except (OSError, IndexError, UnicodeDecodeError):
         return f"is incomplete: {_mark(path).name}, the checksum beside it, is missing or empty"
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    return None if found == expected else "is damaged: its sha256 is not the one that was written beside it"
+    return None if sha256(path) == expected else "is damaged: its sha256 is not the one that was written beside it"
 
 
 def checkpoints(folder: Path) -> list[Path]:

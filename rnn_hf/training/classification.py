@@ -102,7 +102,3 @@ class ClassificationModule(TextModule):
         if self.label_weights is None or batch["labels"].ndim == 2:
             return super().scored_of_rows(batch)
         return wide(self.label_weights[batch["labels"]])
-
-    def _finish_evaluation(self, split: str):
-        super()._finish_evaluation(split)
-        self.reports[split] = self.evaluation.report(self.model.config.id2label)

@@ -47,10 +47,8 @@ class CountingModule(OnePassModule):
         super()._evaluation_step(batch, batch_idx)
         self.evaluated.append(batch)
 
-    def _finish_evaluation(self, split: str):
-        super()._finish_evaluation(split)
-        smoothing = compare_smoothings(self.model, self.evaluated)
-        self.reports[split] = {"smoothing": smoothing, **self.evaluation.report()}
+    def evaluation_report(self):
+        return {"smoothing": compare_smoothings(self.model, self.evaluated), **self.evaluation.report()}
 
     on_validation_epoch_start = on_test_epoch_start = _start_evaluation
     validation_step = test_step = _evaluation_step

@@ -102,10 +102,8 @@ class LanguageModelingModule(TextModule):
         _, hidden = self.head_input.take()
         return leads_of_head(hidden[scored], self.model.lm_head, targets[scored]).mean()
 
-    def _finish_evaluation(self, split: str):
-        super()._finish_evaluation(split)
-        if report := self.evaluation.report():
-            self.reports[split] = report
+    def evaluation_report(self):
+        return self.evaluation.report()
 
     def real_steps(self, batch):
         return batch["shift_labels"] != IGNORED  # what fills up a lane or a text, nothing scores

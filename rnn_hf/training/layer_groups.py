@@ -34,8 +34,7 @@ def grouped_for_optimizer(
     made = []
     for depth, group in enumerate(groups):
         rate = learning_rate / rate_divisor**depth
-        matrices = [p for p in group if p.requires_grad and p.ndim >= 2]
-        vectors = [p for p in group if p.requires_grad and p.ndim < 2]
+        matrices, vectors = [p for p in group if p.ndim >= 2], [p for p in group if p.ndim < 2]
         made.append({"params": matrices, "lr": rate, "weight_decay": weight_decay})
         made.append({"params": vectors, "lr": rate, "weight_decay": 0.0})
     return [group for group in made if group["params"]]

@@ -428,6 +428,12 @@ class TextModule(L.LightningModule):
         metrics = self.trainer.strategy.broadcast(metrics)  # all decide alike, whatever their processors round
         self.metrics.update(metrics)
         self.log_dict({name: float(value) for name, value in metrics.items()})
+        if report := self.evaluation_report():
+            self.reports[split] = report
+
+    def evaluation_report(self) -> dict[str, Any]:
+        """What the evaluation says beside its metrics, ready for JSON."""
+        return self.evaluation.report(self.model.config.id2label)
 
     on_validation_epoch_start = on_test_epoch_start = _start_evaluation
     validation_step = test_step = _evaluation_step

@@ -58,7 +58,3 @@ class TaggingModule(TextModule):
     def smoothing(self, plain, output, batch):
         labels = batch["labels"]
         return leads(output.logits, labels).sum() / (labels != IGNORED).sum()
-
-    def _finish_evaluation(self, split: str):
-        super()._finish_evaluation(split)
-        self.reports[split] = self.evaluation.report(self.model.config.id2label)
