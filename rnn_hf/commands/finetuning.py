@@ -114,7 +114,7 @@ def finetune(language_model: str, own: dict[str, str], options: dict[str, Option
         try:
             reports[name] = stage.fit(out / name, *read[name], *given)
         except (KeyboardInterrupt, SystemExit):
-            print(f"to go on: the same command with --output_dir {out}", file=sys.stderr, flush=True)
+            print(f"to go on with both stages: the same finetune command with --output_dir {out}", file=sys.stderr)
             raise
         start = str(out / name)
     split = list(data.source.splits)[-1]  # test, if there is one
