@@ -2,7 +2,7 @@
 (Howard & Ruder 2018) in one command.
 
 Notable: the texts are split once, by the classifier's data module, and both stages read what was written: no held-out
-text is in the language model's training text. All of both stages' options, columns and labels is checked before the
+text is in the language model's training text. The options of both, the columns and the labels are checked before the
 first is trained. The same command goes on where it was interrupted.
 
 Here stands what needs no Lightning, so that it answers at once; `finetuning.py` has the rest.
@@ -70,7 +70,15 @@ def run(argv: list[str]) -> None:
         return
     if argv[0].startswith("-"):
         raise ValueError(f"the language model comes first: rnn-hf finetune LM_FOLDER --data DATA ...; got {argv[0]!r}")
+    if argv[1:] and not argv[1].startswith("-"):
+        raise ValueError(
+            f"finetune takes one language model, and the texts by --data; got {argv[1]!r} behind {argv[0]!r}"
+        )
     own, options = sorted_options(command_line_options(argv[1:]))
+    if own.get("text_column", "text") == own.get("label_column", "label"):
+        raise ValueError(
+            f"--text-column and --label-column are two columns; got {own.get('text_column', 'text')!r} twice"
+        )
     if "data" not in own:
         raise ValueError("finetune needs --data: a file, a folder, a Hub id or a name such as rotten_tomatoes")
 

@@ -22,7 +22,6 @@ from .resume import last_run
 from .stages import finished, fit, minutes, title
 
 REQUEST = "finetune.json"  # in the run's folder: what it was asked for
-SPLITTING = ("splits", "test_fraction", "validation_fraction", "remove_overlap", "empty_text")  # done once, before
 MANY_UNKNOWN = 0.1  # share of the words that a language model of other text lacks, above which a cure is named
 
 NEXT = """\
@@ -62,13 +61,9 @@ class Stage:
 
     def fit(self, folder: Path, *given: tuple[str, str]) -> dict[str, Any]:
         """Trains it on texts that are split, or goes on with that; the metrics.json that it leaves."""
-        kept = [
-            (name, value)
-            for name, value in self.options
-            if name != "config" and not name.removeprefix("data.").startswith(SPLITTING)
-        ]
         recipe, *over = self.recipes
-        options = [*(("config", value) for value in over), ("resume", "auto"), *kept, *given]
+        others = [option for option in self.options if option[0] != "config"]
+        options = [*(("config", value) for value in over), ("resume", "auto"), *others, *given]
         return fit(recipe, folder, *(f"--{name}" if value is None else f"--{name}={value}" for name, value in options))
 
 
@@ -110,9 +105,11 @@ def finetune(language_model: str, own: dict[str, str], options: dict[str, Option
     reports = {}
     for number, (name, stage) in enumerate(stages.items(), 1):
         title(f"{number}/{len(stages)}  {stage.title}")
-        given = (("model.pretrained", start), ("data.path", str(out / "data")))
+        given = [*read[name], ("model.pretrained", start), ("data.path", str(out / "data"))]
+        if checked[name].config.data.splits:  # names of files that now have others
+            given.append(("data.splits", "null"))
         try:
-            reports[name] = stage.fit(out / name, *read[name], *given)
+            reports[name] = stage.fit(out / name, *given)
         except (KeyboardInterrupt, SystemExit):
             print(f"to go on with both stages: the same finetune command with --output_dir {out}", file=sys.stderr)
             raise
@@ -134,8 +131,9 @@ def recurrent_language_model(name: str) -> str:
 
 
 def several_labels(own: dict[str, str], options: Options) -> Options:
-    """What makes the classifier multi-label where a row has a list of labels, unless the options say so themselves."""
-    if any(name.startswith(("data.multi_label", "data.label_separator", "data.splits")) for name, _ in options):
+    """What makes the classifier multi-label where a row has a list of labels, unless options or a recipe say it."""
+    said = ("config", "data.multi_label", "data.label_separator", "data.splits")
+    if any(name.startswith(said) for name, _ in options):
         return []
     first = find_data_set(own["data"]).first_value("train", own.get("label_column", "label"))
     return [("data.multi_label", "true")] if isinstance(first, list) else []

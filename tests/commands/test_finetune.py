@@ -15,6 +15,7 @@ import yaml
 from rnn_hf import NgramConfig
 from rnn_hf.cli import main
 from rnn_hf.commands import stages
+from rnn_hf.commands.finetune import RECIPES
 from rnn_hf.data.splits import normal_form
 from rnn_hf.recipes import find_recipe, read_recipe
 from tests.reliability.interruptions import __name__ as interruptions
@@ -120,6 +121,29 @@ def test_options_for_both_stages_and_for_each(place, rnn_hf):
     assert (lm["early_stopping_patience"], classifier["early_stopping_patience"]) == (5, 0)
     assert lm["seed_everything"] == classifier["seed_everything"] == 3
     assert {path.name for path in Path("runs/finetune/data").iterdir()} == {"train.jsonl", "validation.jsonl"}
+    assert report("runs/finetune/classifier")["data"]["splits"].keys() == {"train", "validation"}
+
+
+@pytest.mark.parametrize("where", ["options", "recipes"])
+def test_splits_by_other_names(place, rnn_hf, where):
+    Path("parts").mkdir()
+    rows, splits = reviews(), {"train": "many", "validation": "few"}
+    write("parts/many.csv", rows[20:])
+    write("parts/few.csv", rows[:20])
+    more = [f"--data.splits.{split}={name}" for split, name in splits.items()]
+    if where == "recipes":
+        more = []
+        for stage, name in RECIPES.items():
+            own = read_recipe(find_recipe(name))
+            own["data"]["splits"] = splits
+            Path(f"{stage}.yaml").write_text(yaml.safe_dump(own))
+            more += [f"--{stage}.config", f"{stage}.yaml"]
+    argv = ("finetune", "models/lm", "--data", "parts", *COLUMNS, *SHORT, *more, "--classifier.data.test_fraction=0")
+    code, _, err = rnn_hf(*argv)
+    assert code == 0, err
+    assert [(row["review"], row["stars"]) for row in written("runs/finetune", "validation")] == rows[:20]
+    for stage in RECIPES:
+        assert report(f"runs/finetune/{stage}")["data"]["splits"].keys() == {"train", "validation"}
 
 
 @pytest.mark.parametrize("kind", ["list", "string"])
@@ -204,6 +228,8 @@ DATA = ("--data", "own.csv", *COLUMNS)
 REFUSED = {
     ("--data", "own.csv"): "the language model comes first",
     ("models/lm",): "needs --data",
+    ("models/lm", "own.csv"): "the texts by --data; got 'own.csv'",
+    ("models/lm", *DATA, "--label-column", "review"): "are two columns; got 'review' twice",
     ("models/lm", "--data"): "--data needs a value",
     ("models/no", *DATA): "no such folder: 'models/no'",
     ("models/classifier", *DATA): "holds a RnnForSequenceClassification; finetune starts from a",
