@@ -10,13 +10,11 @@ that was finished before is kept.
 
 import argparse
 import csv
-import json
 import random
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from rnn_hf.commands.stages import fit
 from rnn_hf.data.packaged import PACKAGED
 
 FOLDS = 10
@@ -34,14 +32,6 @@ def write_fold(folder: Path, rows: list[tuple[str, str]], fold: int) -> None:
             csv.writer(file).writerows([("text", "label"), *texts])
 
 
-def fit(recipe: str, out: Path, *options: str) -> dict:
-    """The metrics.json of a run, which is done unless it was before."""
-    if not (out / "model").exists():
-        command = ["fit", "--config", recipe, "--output_dir", str(out), "--resume", "auto", *options]
-        subprocess.run([sys.executable, "-m", "rnn_hf.cli", *command], check=True)
-    return json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pretrained", help="run folder of a language model of reviews")
@@ -56,7 +46,7 @@ def main() -> None:
     for fold in arguments.only:
         out = arguments.out / f"fold-{fold}"
         write_fold(out / "data", rows, fold)
-        common = ("--data.dataset", str(out / "data"), "--seed_everything", str(arguments.seed), *options)
+        common = (f"--data.dataset={out}/data", f"--seed_everything={arguments.seed}", "--resume=auto", *options)
         fit("rotten_tomatoes/ulmfit_2_lm", out / "lm", "--model.pretrained", arguments.pretrained, *common)
         tuned = ("--model.pretrained", str(out / "lm"), *common)
         report = fit("rotten_tomatoes/ulmfit_3_classifier", out / "classifier", *tuned)

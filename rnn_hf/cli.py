@@ -17,6 +17,7 @@ from .processes import launched_rank
 VERBS = {
     "quickstart": "train a language model and a classifier on real reviews, and load both (10 minutes)",
     "fit": "train a model from a recipe and write a Hugging Face folder",
+    "finetune": "train a classifier of your texts that starts from a language model (ULMFiT)",
     "recipes": "list, copy and validate the recipes that come with rnn-hf",
     "lr-find": "find a learning rate for a recipe, with a picture",
     "generate": "continue a text with a language model, printed as it is made",

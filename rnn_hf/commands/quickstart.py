@@ -5,17 +5,16 @@ compare, and opens what was written in a fresh process. Each step is a command o
 it is printed before it runs.
 """
 
-import json
 import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
 from ..data.sources import load_rows
 from .common import Parser, run_folder
+from .stages import fit, minutes, title
 
 # Run as it stands in a process of its own, so that it shows what a user of the folders has to write.
 TOUR = """\
@@ -89,24 +88,3 @@ def speed_options() -> dict[str, list[str]]:
     if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
         return {"language_model": ["--trainer.precision=bf16-mixed"], "classifier": ["--trainer.precision=bf16-mixed"]}
     return {"language_model": ["--trainer.limit_train_batches=1800"], "classifier": []}
-
-
-def title(text: str) -> None:
-    print(f"\n== {text}", flush=True)
-
-
-def minutes(began: float) -> str:
-    seconds = round(time.monotonic() - began)
-    return f"{seconds // 60} min {seconds % 60:02d} s"
-
-
-def fit(recipe: str, folder: Path, *overrides: str) -> dict:
-    """Runs `rnn-hf fit` and returns the metrics.json that it left."""
-    command = ["fit", "--config", recipe, "--output_dir", str(folder), *overrides]
-    print("$ rnn-hf", *command, flush=True)
-    began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "rnn_hf.cli", *command])
-    if done.returncode:
-        raise ValueError(f"the step above failed with exit code {done.returncode}; what it wrote is in {folder}")
-    print(f"({minutes(began)})", flush=True)
-    return json.loads((folder / "model" / "metrics.json").read_text(encoding="utf-8"))

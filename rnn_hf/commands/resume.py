@@ -28,7 +28,7 @@ def resume_point(resume: str, output_dir: str | None, name: str) -> tuple[Path, 
     """
     if resume != "auto":
         return _named(resume, output_dir)
-    folder = Path(output_dir).expanduser() if output_dir else _last_run(name)
+    folder = Path(output_dir).expanduser() if output_dir else last_run(name)
     if folder is None or not folder.is_dir() or not any(folder.iterdir()):
         return run_folder(output_dir, name), None
     if not (folder / CHECKPOINTS).is_dir() and not (folder / "metrics.csv").is_file():
@@ -107,7 +107,8 @@ def _named(resume: str, output_dir: str | None) -> tuple[Path, Path]:
     return folder, checkpoint
 
 
-def _last_run(name: str) -> Path | None:
+def last_run(name: str) -> Path | None:
+    """The last of runs/NAME, runs/NAME-2, ...; None where there is none."""
     number, found = 1, None
     while (path := Path("runs", name if number == 1 else f"{name}-{number}")).exists():
         number, found = number + 1, path

@@ -57,6 +57,7 @@ PENALTIES = (
     "--model.label_smoothing",
     "0.1",
 )
+THAWING = ("--model.gradual_unfreezing", "true", "--model.layer_rate_divisor", "2.6", "--trainer.max_epochs", "4")
 # name -> (recipe, options); 101 training rows in batches of 10: the last batch has fewer rows than there are processes
 QUICK = {
     "buckets": ("classifier", F64),
@@ -65,6 +66,7 @@ QUICK = {
     "tagger": ("tagger", (*F64, *IN_THREES)),
     "lanes": ("lm", F64),
     "regularised": ("classifier", (*F64, *IN_THREES, *WEIGHTS, *PENALTIES)),
+    "layers that thaw": ("classifier", (*F64, *THAWING, *IN_THREES, "--trainer.gradient_clip_val", "0.1")),
     "lanes, f32": ("lm", ()),
     "buckets, f32": ("classifier", ()),
 }
@@ -82,6 +84,7 @@ MORE = {
     "lanes, averaged": ("lm", ("--model.ema_decay", "0.9")),  # float32, as the average is
     "tagger, f32": ("tagger", ()),
     "lanes accumulated": ("lm", (*F64, *IN_THREES, "--trainer.gradient_clip_val", "0.1")),
+    "layers of a language model that thaw": ("lm", (*F64, *THAWING, *PENALTIES)),
     "tied": ("lm", (*F64, "--model.config.tie_word_embeddings", "true")),
     "adaptive": (
         "lm",

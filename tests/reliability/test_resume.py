@@ -127,6 +127,10 @@ VARIANTS = {
         *("--trainer.min_epochs", "3", "--trainer.max_epochs", "4", "--early_stopping_patience", "1"),
         *("--model.schedule", "constant", "--model.learning_rate", "0.5"),
     ),
+    "layers that thaw": (
+        *("--model.gradual_unfreezing", "true", "--model.layer_rate_divisor", "2.6"),
+        *("--model.schedule", "slanted_triangular", "--trainer.max_epochs", "4"),
+    ),
     "step_decay": ("--model.schedule", "step_decay", "--model.decay_after_epoch", "1", "--model.optimizer", "sgd"),
 }
 
