@@ -49,7 +49,7 @@ def content(facts: Facts, name: str, where: str) -> dict[str, Any]:
 
 def widget(facts: Facts) -> list[str]:
     """Texts that the Hub's page offers to try."""
-    return examples(facts)
+    return [] if facts.task.verb == "score" else examples(facts)
 
 
 def _shape(facts: Facts) -> Iterator[str]:
@@ -202,6 +202,11 @@ def _limits(facts: Facts) -> Iterator[str]:
             yield "It knows no other labels than these, and may give a text none."
         else:
             yield f"It gives every text one of its {len(facts.labels)} labels, one that fits none of them too."
+    if facts.task.verb == "score":
+        yield (
+            "It reads a text from its end and predicts the token before: it continues no text, and `generate` takes and "
+            "gives ids with the last token first."
+        )
     if facts.task.verb == "generate":
         yield "What it writes may be false, offensive, or taken word by word from the training text."
     notes = facts.get("data", "about", "notes", default=[])

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,13 @@ class Facts:
 
     @property
     def task(self) -> Task:
-        return next((task for ending, task in TASKS.items() if self.architecture.endswith(ending)), ENCODER)
+        task = next((task for ending, task in TASKS.items() if self.architecture.endswith(ending)), ENCODER)
+        return replace(task, verb="score") if task.verb == "generate" and self.reads_backward else task
+
+    @property
+    def reads_backward(self) -> bool:
+        """Whether it reads texts from their end: a language model then continues none."""
+        return self.config.get("direction") == "backward"
 
     @property
     def labels(self) -> list[str]:

@@ -11,20 +11,22 @@ CELLS = {"elman": "Elman RNN", "gru": "GRU", "lstm": "LSTM"}
 def describe(facts: Facts) -> str:
     """A noun phrase for the network: "2-layer bidirectional LSTM"; of an unknown family its class."""
     known = _DESCRIPTIONS.get(str(facts.config.get("model_type")))
-    return known(facts.config) if known else facts.architecture or str(facts.config.get("model_type", "model"))
+    return known(facts) if known else facts.architecture or str(facts.config.get("model_type", "model"))
 
 
-def _rnn(config: dict[str, Any]) -> str:
+def _rnn(facts: Facts) -> str:
+    config = facts.config
     layers = config.get("num_hidden_layers", 1)
     words = [
         "single-layer" if layers == 1 else f"{layers}-layer",
         "bidirectional" if config.get("bidirectional") else None,
+        "backward" if facts.reads_backward else None,
         CELLS.get(config.get("cell_type", "lstm"), config.get("cell_type")),
     ]
     return " ".join(filter(None, words))
 
 
-_DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], str]] = {"rnn": _rnn}
+_DESCRIPTIONS: dict[str, Callable[[Facts], str]] = {"rnn": _rnn}
 
 # A source, and whether the model or its training uses it. `c` is config.json, `m` the recipe's `model`.
 _Used = Callable[[dict[str, Any], dict[str, Any], Facts], Any]

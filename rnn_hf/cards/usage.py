@@ -24,7 +24,8 @@ def snippets(facts: Facts, where: str) -> list[tuple[str, str, str]]:
     texts = examples(facts) or [FALLBACK]
     found = [("With rnn-hf", "python", f"import rnn_hf  # pip install rnn-hf\n{_direct(facts, where, texts)}")]
     if facts.task.verb != "info":
-        found.append(("In a pipeline", "python", _pipeline(facts, where, texts)))
+        if facts.task.verb != "score":
+            found.append(("In a pipeline", "python", _pipeline(facts, where, texts)))
         if not facts.gives_a_number:
             found.append(("From a shell", "bash", _shell(facts, where, texts)))
     if facts.has_code:
@@ -35,8 +36,8 @@ def snippets(facts: Facts, where: str) -> list[tuple[str, str, str]]:
 
 def _direct(facts: Facts, where: str, texts: list[str], remote: str = "") -> str:
     task = facts.task
-    use = {"generate": _generate, "info": _encode}.get(task.verb, _classify)(facts, texts)
-    torch = "" if task.verb == "generate" else "import torch\n"
+    use = {"generate": _generate, "score": _score, "info": _encode}.get(task.verb, _classify)(facts, texts)
+    torch = "" if task.verb in ("generate", "score") else "import torch\n"
     return (
         f"{torch}from transformers import {task.auto_class}, AutoTokenizer\n\n"
         f"tokenizer = AutoTokenizer.from_pretrained({where!r})\n"
@@ -50,6 +51,10 @@ def _generate(facts: Facts, texts: list[str]) -> str:
         "ids = model.generate(**inputs, max_new_tokens=20, do_sample=True)\n"
         "print(tokenizer.decode(ids[0]))"
     )
+
+
+def _score(facts: Facts, texts: list[str]) -> str:
+    return f"print(model.score({texts[0]!r}, tokenizer)[0].perplexity)"
 
 
 def _encode(facts: Facts, texts: list[str]) -> str:
@@ -94,4 +99,4 @@ def _shell(facts: Facts, where: str, texts: list[str]) -> str:
     text = shlex.quote(texts[0])
     if facts.task.verb == "generate":
         return f"rnn-hf generate {where} --prompt {text} --max-new-tokens 20"
-    return f"rnn-hf predict {where} {text}"
+    return f"rnn-hf {facts.task.verb} {where} {text}"

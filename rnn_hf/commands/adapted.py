@@ -79,22 +79,26 @@ class Adaptation:
     Args:
         arguments: parsed, with those of `add_options` and `split`.
         data: what is reported on, and tuned.
+        columns: of `stream_batches`, `text_column` and `direction`.
 
     Raises:
-        ValueError: an unknown name, a value out of range, a model of another vocabulary, or a split that is not there.
+        ValueError: an unknown name, a value out of range, a model of another vocabulary or direction, or a split that
+            is not there.
     """
 
-    def __init__(self, arguments, tokenizer: PreTrainedTokenizerBase, data: DataSet, eval_state: str, text_column: str):
+    def __init__(
+        self, arguments, tokenizer: PreTrainedTokenizerBase, data: DataSet, eval_state: str, columns: dict[str, str]
+    ):
         self.cache = None if arguments.cache is None else _values("--cache", arguments.cache, CACHE)
         self.dynamic = None if arguments.dynamic is None else _values("--dynamic", arguments.dynamic, DYNAMIC)
         self.weights = {"model": None} | ({} if self.cache is None else {"cache": self.cache.get("weight")})
         self.others = {}
         for given in arguments.interpolate:
             folder, self.weights[folder] = _folder_and_weight(given)
-            self.others[folder] = _opened(folder, tokenizer)
+            self.others[folder] = _opened(folder, tokenizer, columns["direction"])
         mixture_weights(torch.zeros(len(self.weights), 1), [*self.weights.values()])  # refuses more than 1 at once
         self.split, self.eval_state = arguments.split, eval_state
-        self.batches = partial(stream_batches, data, tokenizer, text_column=text_column)
+        self.batches = partial(stream_batches, data, tokenizer, **{n: columns[n] for n in ("text_column", "direction")})
         self._require_splits(data)
 
     def __bool__(self) -> bool:
@@ -253,8 +257,9 @@ def _folder_and_weight(given: str) -> tuple[str, float | None]:
     return folder, float(weight)
 
 
-def _opened(folder: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The language model in a folder. Raises ValueError if its words are not those of `tokenizer`."""
+def _opened(folder: str, tokenizer: PreTrainedTokenizerBase, direction: str) -> PreTrainedModel:
+    """The language model in a folder. Raises ValueError if its words are not those of `tokenizer`, or if it reads them
+    in another direction: a token's probability given what follows it does not mix with one given what precedes it."""
     other, its_tokenizer = open_model(folder, "ForCausalLM")
     ours, theirs = tokenizer.get_vocab(), its_tokenizer.get_vocab()
     if ours != theirs:
@@ -262,6 +267,11 @@ def _opened(folder: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
             f"--interpolate takes models of one vocabulary: the model has {len(ours):,} tokens, {folder} has "
             f"{len(theirs):,}, {len(ours.items() & theirs.items()):,} of them the same. Train both on the same text "
             "with the same data.tokenizer"
+        )
+    if (reads := getattr(other.config, "direction", "forward")) != direction:
+        raise ValueError(
+            f"--interpolate takes models of one direction: the model reads {direction}, {folder} reads {reads}. Mix two "
+            "directions as classifiers: `rnn-hf evaluate --average`"
         )
     return other
 

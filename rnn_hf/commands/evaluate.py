@@ -92,9 +92,10 @@ def run(argv: list[str]) -> None:
             batches = tagged_batches(data, tokenizer, model.config.label2id, **columns)
             evaluation = evaluation_of(model.config.label2id)()
         else:
+            columns["direction"] = getattr(model.config, "direction", "forward")
             batches = stream_batches(data, tokenizer, eval_state=eval_state, **columns)
             evaluation = LanguageModelingEvaluation()
-            adaptation = Adaptation(arguments, tokenizer, data, eval_state, columns["text_column"])
+            adaptation = Adaptation(arguments, tokenizer, data, eval_state, columns)
     except MissingColumn as error:
         raise ValueError(f"{error}; --text-column and --label-column name others") from error
     print(f"{arguments.data}: " + ("all rows" if data.is_file else f"from {data.place}"), file=sys.stderr)
@@ -108,6 +109,8 @@ def run(argv: list[str]) -> None:
     metrics = evaluation.compute()
     if kind == "ForCausalLM":
         metrics["eval_state"] = eval_state
+        if columns["direction"] == "backward":
+            metrics["direction"] = columns["direction"]
         report = evaluation.report() | ({"adapted": adaptation.figures(model)} if adaptation else {})
     else:
         report = evaluation.report(model.config.id2label)

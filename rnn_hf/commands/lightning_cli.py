@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import EarlyStopping, StochasticWeightAveraging
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from transformers import PreTrainedConfig
 from transformers.utils.logging import disable_progress_bar
 
 from ..cards import refresh
@@ -213,6 +214,7 @@ class FitCLI(LightningCLI):
         if self.module is LanguageModelingModule:
             lengths = ("data.random_sequence_length", "data.sequence_length")
             parser.link_arguments(lengths, "model.full_rate_length", lambda random, length: length if random else None)
+            parser.link_arguments("data.direction", "model.direction", apply_on="instantiate")
         if self.task == "classification":
             for name in ("id2label", "problem_type", "label_weights"):
                 parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
@@ -252,7 +254,9 @@ class FitCLI(LightningCLI):
         cutoffs = (model.config or {}).get("adaptive_cutoffs")
         # How many words there are the data decides: for now enough for the clusters.
         words = {"vocab_size": cutoffs[-1] + 1} if _are_cutoffs(cutoffs) and pretrained is None else {}
-        model_config(self.module.auto_class, words | (model.config or {}), pretrained)
+        config = model_config(self.module.auto_class, words | (model.config or {}), pretrained)
+        if self.task == "language_modeling":
+            data.direction = self._direction(config)
         extra_words = tokenizer_options(data.tokenizer or "word").get("extra_words")
         for file in (model.get("word_vectors"), extra_words):  # before some seconds of reading the data
             if isinstance(file, str):
@@ -264,6 +268,16 @@ class FitCLI(LightningCLI):
             self._check_same({"recipe": theirs.get("recipe", {})}, self.identity)
             self.identity_before = theirs
         print(f"reading {data.dataset}, making token ids", file=sys.stderr, flush=True)  # some seconds for large sets
+
+    def _direction(self, config: PreTrainedConfig) -> str:
+        """In which a language model's data are read: the recipe's, or that of the model as far as it is known."""
+        wanted, known = self.config.data.direction, getattr(config, "direction", None)
+        if wanted == "backward" and known is None:
+            raise ValueError(f"data.direction backward is for model_type rnn; got {config.model_type!r}")
+        given = "direction" in (self.config.model.config or {}) or self.config.model.get("pretrained")
+        if given and wanted not in (None, known):
+            raise ValueError(f"data.direction is {wanted!r}, but the model reads {known}: leave data.direction out")
+        return wanted or known or "forward"
 
     def _checked_push(self, hub) -> Push | None:
         """The push at the end, if the recipe asks for one; login, name, licence and repository are looked at now."""

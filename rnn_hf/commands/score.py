@@ -1,6 +1,7 @@
 """`rnn-hf score FOLDER TEXT...`: each token's log-probability given those before it, their sum and the perplexity.
 
-The chain rule: the log-probability of a text is the sum of its tokens'. In nats (natural logarithm).
+The chain rule: the log-probability of a text is the sum of its tokens'. In nats (natural logarithm). A model that reads
+backward has the tokens in that order, the last one first.
 """
 
 from .common import Parser, encode, open_model

@@ -174,13 +174,14 @@ def stream_batches(
     text_column: str = "text",
     split: str = "test",
     eval_state: str = "carried",
+    direction: str = "forward",
 ) -> DataLoader:
     """A file, or one split of a folder or packaged set, as language-modelling batches: each token is a target once.
 
-    `loader.dataset.num_tokens` counts them, one `<eos>` a text included. Arguments as in `evaluation_batches`, errors
-    as in `sources.load_rows`.
+    `loader.dataset.num_tokens` counts them, one `<eos>` a text included. Arguments as in `evaluation_batches` and
+    `token_files.stream_of`, errors as in `sources.load_rows`.
     """
     rows = load_rows(dataset, split, text_column, large_text=True)
-    stream = stream_of(rows.texts, tokenizer)
+    stream = stream_of(rows.texts, tokenizer, direction)
     check_known(stream, rows.name)
     return evaluation_batches(stream, eval_state, lanes, sequence_length)

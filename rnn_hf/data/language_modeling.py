@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from ..models.config_checks import boolean, integer, number, one_of
+from ..models.configuration_rnn import DIRECTIONS
 from ..processes import this_process
 from .datamodule import TextDataModule
 from .lanes import EVAL_STATES, Lanes, StepSampler, evaluation_batches
@@ -41,6 +42,9 @@ class LanguageModelingDataModule(TextDataModule):
             (`lanes.StepSampler`); the module then scales its learning rate by the length.
         eval_state: what a text of validation and test is read in: the state "carried" from the text before it, which is
             the custom for running text, or "reset", so that texts are scored each by itself, behind an `<eos>`.
+        direction: "forward", or "backward": all of a split is read from its last token to its first, so that the state
+            is carried from a text to the one before it. None: as `model.pretrained` or `model.config` says, forward if
+            they do not.
         eval_batch_size: lanes in validation and test with a carried state; all but the first start inside the text,
             without its past.
         shuffle_texts: for texts that do not continue each other. Permutes the training texts once, by `seed`, and draws
@@ -60,6 +64,7 @@ class LanguageModelingDataModule(TextDataModule):
         "sequence_length": integer(1),
         "random_sequence_length": boolean,
         "eval_state": one_of(*EVAL_STATES),
+        "direction": one_of(*DIRECTIONS, optional=True),
         "eval_batch_size": integer(1),
         "shuffle_texts": boolean,
         "validation_fraction": number(0.001, 0.5),
@@ -75,6 +80,7 @@ class LanguageModelingDataModule(TextDataModule):
         sequence_length: int = 35,
         random_sequence_length: bool = False,
         eval_state: str = "carried",
+        direction: str | None = None,
         eval_batch_size: int = 1,
         shuffle_texts: bool = False,
         validation_fraction: float = 0.1,
@@ -89,12 +95,14 @@ class LanguageModelingDataModule(TextDataModule):
             sequence_length=sequence_length,
             random_sequence_length=random_sequence_length,
             eval_state=eval_state,
+            direction=direction,
             eval_batch_size=eval_batch_size,
             shuffle_texts=shuffle_texts,
             validation_fraction=validation_fraction,
             seed=seed,
             **reading,
         )
+        self.direction = direction or "forward"
         if random_sequence_length and sequence_length < LEAST_RANDOM_LENGTH:
             raise ValueError(
                 f"sequence_length must be at least {LEAST_RANDOM_LENGTH} to be random; got {sequence_length}"
@@ -122,7 +130,7 @@ class LanguageModelingDataModule(TextDataModule):
     def encode_split(self, split: str) -> TokenStream:
         """A split as a stream; ValueError if the training text is too short for `batch_size` lanes."""
         rows = self.source.splits[split]
-        stream = stream_of(rows.texts, self.tokenizer)
+        stream = stream_of(rows.texts, self.tokenizer, self.direction)
         if split != "train":
             return stream
         if stream.num_tokens < self.batch_size:

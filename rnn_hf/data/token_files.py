@@ -33,9 +33,16 @@ from .token_stream import TokenStream, counts, end_of_text, token_stream, with_e
 BLOCK_TEXTS, BLOCK_CHARACTERS = 10_000, 2**23  # of a block, whichever is reached first: a second or two of work
 
 
-def stream_of(texts: Sequence[str] | LargeTexts, tokenizer: PreTrainedTokenizerFast) -> TokenStream:
-    """The texts as a stream: in memory, or mapped from a file where they are large."""
-    return (stored_stream if isinstance(texts, LargeTexts) else token_stream)(texts, tokenizer)
+def stream_of(
+    texts: Sequence[str] | LargeTexts, tokenizer: PreTrainedTokenizerFast, direction: str = "forward"
+) -> TokenStream:
+    """The texts as a stream, or that stream from its end if `direction` is "backward": in memory, or mapped from a file
+    where they are large."""
+    large = isinstance(texts, LargeTexts)
+    stream = (stored_stream if large else token_stream)(texts, tokenizer)
+    if direction == "backward":  # made anew in each run, as fast as the disk: the file that is kept is always forward
+        stream = stream.reversed(_passing_ids(stream) if large else None)
+    return stream
 
 
 def stored_tokenizer(spec: str | dict[str, Any], texts: LargeTexts, padding_side: str) -> PreTrainedTokenizerFast:
@@ -70,11 +77,15 @@ def stored_stream(texts: LargeTexts, tokenizer: PreTrainedTokenizerFast) -> Toke
 
 
 def permuted_on_disk(stream: TokenStream, order: Tensor) -> TokenStream:
-    """`stream.permuted(order)` in a file, which vanishes with the process."""
+    """`stream.permuted(order)` in a file."""
+    return stream.permuted(order, _passing_ids(stream))
+
+
+def _passing_ids(stream: TokenStream) -> Tensor:
+    """Ids to be written, as many as the stream's, in a file which vanishes with the process."""
     with tempfile.NamedTemporaryFile(dir=_cache()) as file:
         file.truncate(stream.ids.nbytes)
-        ids = torch.from_file(file.name, shared=True, size=len(stream.ids), dtype=stream.ids.dtype)
-    return stream.permuted(order, ids)
+        return torch.from_file(file.name, shared=True, size=len(stream.ids), dtype=stream.ids.dtype)
 
 
 def _write_stream(folder: Path, texts: LargeTexts, tokenizer: PreTrainedTokenizerFast, dtype: torch.dtype) -> None:

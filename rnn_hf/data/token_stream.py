@@ -2,19 +2,21 @@
 
 Notable:
 - The stream is `<eos>`, then each text's tokens and an `<eos>`: a slice is the input, the slice one further on the
-  target.
+  target. Reversed, it is what a model reads that goes from the end of all texts to their beginning.
 - Characters (Unicode code points) and bytes (UTF-8) are the text's own, and one line break for each `<eos>`; so where
   every token is a character, bits per character are the token's nats by ln 2.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from .encoding import encode, unknown_id
+
+REVERSED_AT_ONCE = 2**24  # tokens
 
 
 @dataclass
@@ -68,7 +70,20 @@ class TokenStream:
             ids[done : done + len(shift)] = self.ids[shift + torch.arange(len(shift))]
             ends.append(done + after - 1)
             done += len(shift)
-        return TokenStream(ids, torch.cat(ends), self.num_unknown, self.num_characters, self.num_bytes)
+        return replace(self, ids=ids, ends=torch.cat(ends))
+
+    def reversed(self, ids: Tensor | None = None) -> "TokenStream":
+        """The stream from its end to its beginning, into `ids` (of the shape of this one's) or new memory.
+
+        The last text comes first, each with its last token first, behind the `<eos>` that ended it; so the state that
+        is carried from text to text comes from what follows in the text, and the same tokens are scored.
+        """
+        ids = torch.empty_like(self.ids) if ids is None else ids
+        for start in range(0, len(ids), REVERSED_AT_ONCE):
+            part = self.ids[start : start + REVERSED_AT_ONCE]
+            ids[len(ids) - start - len(part) : len(ids) - start] = part.flip(0)
+        before = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])  # the `<eos>` before each text
+        return replace(self, ids=ids, ends=len(ids) - 1 - before.flip(0))
 
 
 def token_stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> TokenStream:

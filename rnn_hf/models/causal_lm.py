@@ -21,7 +21,9 @@ class TextScore:
     """Log-probabilities of one text under a language model, in nats.
 
     `log_probs[i]` is log p(tokens[i] | tokens[:i]); by the chain rule their sum is the text's log-probability. The
-    last token is the end of the text, the first one is conditioned on the beginning-of-text token.
+    last token is the end of the text, the first one is conditioned on the beginning-of-text token. Of a model that
+    reads backward the tokens are in the order of its reading: the text's last token first, and the end of the text
+    behind its first one.
     """
 
     text: str
@@ -224,7 +226,8 @@ class TextGenerationMixin(GenerationMixin):
         texts = [texts] if isinstance(texts, str) else list(texts)
         if tokenizer.bos_token_id is None or tokenizer.eos_token_id is None:
             raise ValueError("score needs a tokenizer with bos_token (read before the text) and eos_token (its end)")
-        ids = [[*row, tokenizer.eos_token_id] for row in token_rows(texts, tokenizer)]
+        backward = getattr(self.config, "direction", "forward") == "backward"  # few families can
+        ids = [[*row, tokenizer.eos_token_id] for row in token_rows(texts, tokenizer, last_first=backward)]
         scores = []
         was_training = self.training
         self.eval()

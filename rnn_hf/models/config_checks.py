@@ -56,14 +56,14 @@ def _types(name: str, optional: bool) -> list[str]:
     return [name, "null"] if optional else [name]
 
 
-def one_of(*allowed: str) -> Rule:
-    """The value is one of these names."""
+def one_of(*allowed: str, optional: bool = False) -> Rule:
+    """The value is one of these names; with `optional`, None as well."""
 
-    @described(enum=list(allowed))
+    @described(enum=[*allowed, *([None] if optional else [])])
     def rule(value: Any) -> str | None:
-        if isinstance(value, str) and value in allowed:
+        if (isinstance(value, str) and value in allowed) or (value is None and optional):
             return None
-        return f"one of {', '.join(allowed)}; got {value!r}{suggestion(value, allowed)}"
+        return f"one of {', '.join(allowed)}{' or None' if optional else ''}; got {value!r}{suggestion(value, allowed)}"
 
     return rule
 

@@ -14,6 +14,7 @@ from .config_checks import (
 )
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}  # blocks of rows in weight_ih and weight_hh, as in torch.nn
+DIRECTIONS = ("forward", "backward")
 
 _dropout = number(0.0, 1.0, open_above=True)
 
@@ -48,6 +49,10 @@ class RnnConfig(CheckedConfig):
             1997 with the forget gate of Gers et al. 2000).
         nonlinearity (`str`, defaults to `"tanh"`): `"tanh"` or `"relu"`, for `cell_type="elman"` alone.
         bidirectional (`bool`, defaults to `False`): Also read the text backwards. Not for language models.
+        direction (`str`, defaults to `"forward"`):
+            `"backward"` reads a text from its last token to its first. Encoder, classifiers and taggers take the text as
+            it stands, and states and labels come back in its order. A language model takes and predicts ids in the
+            order of its reading, last token first; `score`, `encode` and `rnn-hf` put them so.
         layer_connection (`str`, defaults to `"none"`):
             How a layer's input joins its output: `"none"`, `"residual"` (`y = F(x) + x`) or `"highway"`
             (`y = g F(x) + (1 - g) x` with `g = sigmoid(W x + b)`, Srivastava et al. 2015; `b` starts at -2, so that a
@@ -106,6 +111,7 @@ class RnnConfig(CheckedConfig):
     cell_type: str = "lstm"
     nonlinearity: str = "tanh"
     bidirectional: bool = False
+    direction: str = "forward"
     layer_connection: str = "none"
     initial_state: str = "zeros"
     layer_norm: bool = False
@@ -136,6 +142,7 @@ class RnnConfig(CheckedConfig):
         "cell_type": one_of(*GATES),
         "nonlinearity": one_of("tanh", "relu"),
         "bidirectional": boolean,
+        "direction": one_of(*DIRECTIONS),
         "layer_connection": one_of("none", "residual", "highway"),
         "initial_state": one_of("zeros", "learned"),
         "layer_norm": boolean,
@@ -164,6 +171,8 @@ class RnnConfig(CheckedConfig):
             problems.append(f"nonlinearity={self.nonlinearity!r} is for cell_type='elman'; got {self.cell_type!r}")
         if self.mogrifier_rounds and self.cell_type != "lstm":
             problems.append(f"mogrifier_rounds={self.mogrifier_rounds} is for cell_type='lstm'; got {self.cell_type!r}")
+        if self.bidirectional and self.direction != "forward":
+            problems.append(f"direction={self.direction!r} is for one direction; bidirectional=True reads both ways")
         if self.lm_head == "full" and self.adaptive_cutoffs is not None:
             problems.append(f"adaptive_cutoffs={self.adaptive_cutoffs} is for lm_head='adaptive'; got 'full'")
         if self.lm_head == "full" and self.adaptive_div_value != type(self).adaptive_div_value:
@@ -176,9 +185,14 @@ class RnnConfig(CheckedConfig):
         return problems + super().cross_problems()
 
     @property
+    def from_end(self) -> tuple[bool, ...]:
+        """Of each direction, whether it reads a text from its end."""
+        return (False, True) if self.bidirectional else (self.direction == "backward",)
+
+    @property
     def directions(self) -> int:
         """2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
+        return len(self.from_end)
 
     @property
     def layer_sizes(self) -> list[tuple[int, int]]:
@@ -211,12 +225,13 @@ class RnnConfig(CheckedConfig):
     def state_kind(self) -> str:
         """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""
         cell = f"{self.nonlinearity} {self.cell_type}" if self.cell_type == "elman" else self.cell_type
-        return f"{cell}, {'bidirectional' if self.bidirectional else 'forward'}, connection {self.layer_connection}"
+        return f"{cell}, {'bidirectional' if self.bidirectional else self.direction}, connection {self.layer_connection}"
 
     @property
     def state_identity(self) -> dict[str, object]:
         """What a state depends on, as it comes back from JSON."""
-        names = ("model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions")
+        names = ["model_type", "cell_type", "nonlinearity", "layer_connection", "layer_norm", "directions"]
+        names += ["direction"] * (self.direction != "forward")  # older files, which are forward, do not say so
         return {name: getattr(self, name) for name in names} | {"layer_sizes": [list(s) for s in self.layer_sizes]}
 
     @property
@@ -235,4 +250,4 @@ class RnnConfig(CheckedConfig):
         return ["rnn"] * self.num_hidden_layers
 
 
-__all__ = ["GATES", "RnnConfig"]
+__all__ = ["DIRECTIONS", "GATES", "RnnConfig"]

@@ -92,8 +92,10 @@ def label_ids(labels: Tensor, count: int) -> Tensor:
     return labels.long()
 
 
-def token_rows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The ids of each text. Raises ValueError for no text, and for one without a token that the tokenizer knows."""
+def token_rows(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, last_first: bool = False
+) -> list[list[int]]:
+    """The ids of each text, its last token first if so wanted. Raises ValueError for no text, and for one without a token that the tokenizer knows."""
     if not texts:
         raise ValueError("no text was given: give at least one")
     ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -102,7 +104,7 @@ def token_rows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list
             raise ValueError(f"text {text!r} holds no token: give a text that is not empty")
         if tokenizer.unk_token_id is not None and set(row) == {tokenizer.unk_token_id}:
             raise ValueError(f"text {text!r:.80} has only words that the tokenizer does not know")
-    return ids
+    return [row[::-1] for row in ids] if last_first else ids
 
 
 def pad_rows(rows: Iterable[list[int]], device) -> dict[str, Tensor]:

@@ -173,7 +173,7 @@ class CnnForSequenceClassification(CnnPreTrainedModel):
         widths = [config.embedding_size] + [config.output_size] * (config.num_hidden_layers - 1)
         self.layers = nn.ModuleList(WindowLayer(width, config.kernel_sizes, config.num_filters) for width in widths)
         self.hidden_dropout = LockedDropout(config.hidden_dropout)
-        self.pooler = Pooler("max", config.output_size, 1)
+        self.pooler = Pooler("max", config.output_size)
         self.dropout = nn.Dropout(config.output_dropout)
         self.score = nn.Linear(config.output_size, config.num_labels)
         self.post_init()

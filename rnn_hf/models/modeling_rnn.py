@@ -175,8 +175,8 @@ class RnnPreTrainedModel(TextPreTrainedModel):
                     f"pooling='attention' has trained weights, which {type(self).__name__} does not hold; "
                     "load RnnForSequenceClassification, or set config.pooling to last, mean, max or concat"
                 )
-            pooler = Pooler(self.config.pooling, self.config.output_size, self.config.directions)
-        ids = token_rows(texts, tokenizer)
+            pooler = Pooler(self.config.pooling, self.config.output_size, self.base_model.from_end)
+        ids = token_rows(texts, tokenizer, last_first=self.config.from_end != self.base_model.from_end)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         pooled = [None] * len(ids)
         was_training = self.training
@@ -194,14 +194,20 @@ class RnnPreTrainedModel(TextPreTrainedModel):
 
 
 class RnnModel(RnnPreTrainedModel):
-    """The encoder: embedding and recurrent layers."""
+    """The encoder: embedding and recurrent layers.
 
-    def __init__(self, config: RnnConfig, token_length: float | None = None):
+    `from_end`: as in the configuration, unless given: a language model hands it ids in the order of reading.
+    """
+
+    def __init__(
+        self, config: RnnConfig, token_length: float | None = None, from_end: tuple[bool, ...] | None = None
+    ):
         super().__init__(config)
         self.token_length = token_length
+        self.from_end = config.from_end if from_end is None else from_end
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
         self.input_dropout = LockedDropout(config.input_dropout)
-        self.layers = nn.ModuleList(RnnLayer(config, i) for i in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(RnnLayer(config, i, self.from_end) for i in range(config.num_hidden_layers))
         self.hidden_dropout = LockedDropout(config.hidden_dropout)
         self.norm = nn.LayerNorm(config.output_size, eps=config.layer_norm_eps) if config.layer_norm else None
         self.gradient_checkpointing = False
@@ -225,9 +231,10 @@ class RnnModel(RnnPreTrainedModel):
                 1 at real tokens, 0 at padding, which may stand anywhere: the state skips it.
             past_key_values (`Cache`, *optional*):
                 The state before the first token; updated in place and returned. `new_cache(config, states)` makes one
-                from tensors. A bidirectional model takes it as initial state and returns both directions' final one.
+                from tensors. A model that reads from the end, alone or too, takes it as each direction's initial state
+                and returns their final one.
             inputs_embeds (`torch.Tensor` of shape `(batch, time, embedding_size)`, *optional*): In place of ids.
-            use_cache (`bool`, *optional*): Return the state; bidirectional models do only if one was passed.
+            use_cache (`bool`, *optional*): Return the state; models that read from the end do only if one was passed.
 
         Returns:
             `last_hidden_state` (`torch.Tensor` of shape `(batch, time, config.output_size)`): at a padded step it
@@ -249,14 +256,14 @@ class RnnModel(RnnPreTrainedModel):
             padding = Padding.of(mask)
         if mask is not None and inputs_embeds is not None:
             embedded = embedded.masked_fill(~mask[..., None], 0)  # NaN at padding would stay in the gradients
-        if past_key_values is None and use_cache and not self.config.bidirectional:
+        if past_key_values is None and use_cache and not any(self.from_end):
             past_key_values = new_cache(self.config)
 
         hidden = self.input_dropout(embedded)
         for i, layer in enumerate(self.layers):
             cache = None if past_key_values is None else past_key_values.layers[i]
             state = None if cache is None else checked_state(cache, i, self.config, batch)
-            record = cache is not None and cache.record_past and not self.config.bidirectional
+            record = cache is not None and cache.record_past and not any(self.from_end)
             hidden, state, steps = layer(hidden, state, mask, padding, cache is not None, record)
             if cache is not None:
                 cache.update(state, time, steps=steps)
@@ -278,7 +285,11 @@ class RnnModel(RnnPreTrainedModel):
 
 
 class RnnForCausalLM(NeuralGenerationMixin, RnnPreTrainedModel):
-    """A language model: the next token's distribution at each step."""
+    """A language model: the next token's distribution at each step.
+
+    One with `config.direction="backward"` reads a text from its end, and so predicts the token before: ids are given
+    last token first, and `generate` writes on towards the beginning.
+    """
 
     def __init__(self, config: RnnConfig):
         if config.bidirectional:
@@ -290,7 +301,7 @@ class RnnForCausalLM(NeuralGenerationMixin, RnnPreTrainedModel):
         # steps of quickstart/language_model, lengths 1 and 3 are at perplexity 217 and 182 (two seeds each), with
         # layer_norm at 170 and 186.
         self.token_length = 1.0 if config.layer_norm else 3.0
-        self.model = RnnModel(config, self.token_length)
+        self.model = RnnModel(config, self.token_length, from_end=(False,))
         if config.lm_head == "adaptive":
             self._tied_weights_keys = {}  # it takes the embedding's rows, and has no matrix of its own
             clusters = config.cutoffs, config.adaptive_div_value, config.tie_word_embeddings
@@ -356,7 +367,7 @@ class RnnForSequenceClassification(RnnPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.model = RnnModel(config)
-        self.pooler = Pooler(config.pooling, config.output_size, config.directions)
+        self.pooler = Pooler(config.pooling, config.output_size, config.from_end)
         self.dropout = nn.Dropout(config.output_dropout)
         self.score = nn.Linear(config.output_size * WIDTHS[config.pooling], config.num_labels)
         self.post_init()

@@ -150,13 +150,15 @@ class RnnLayer(GradientCheckpointingLayer):
     """A recurrent layer with its connection. State in, state out: it keeps none.
 
     Shapes: x (batch, time, input size) -> output (batch, time, directions * hidden size); a state tensor is (batch,
-    directions * hidden size).
+    directions * hidden size). `from_end`: as in the configuration, unless given. Whatever is read first, the output is
+    in the order of x.
     """
 
-    def __init__(self, config: RnnConfig, layer_idx: int):
+    def __init__(self, config: RnnConfig, layer_idx: int, from_end: tuple[bool, ...] | None = None):
         super().__init__()
         input_size, hidden_size = config.layer_sizes[layer_idx]
         self.cell_type, self.nonlinearity = config.cell_type, config.nonlinearity
+        self.from_end = config.from_end if from_end is None else from_end
         self.directions, self.connection = config.directions, config.layer_connection
         self.hidden_size, self.weight_dropout = hidden_size, config.weight_dropout
         self.num_states = 2 if self.cell_type == "lstm" else 1
@@ -223,7 +225,7 @@ class RnnLayer(GradientCheckpointingLayer):
             else:
                 out, state = self._fused(x, state, weights)
             out = self._connect(hidden_states, out)
-            if mask is not None and (self.connection != "none" or self.directions == 2):
+            if mask is not None and (self.connection != "none" or any(self.from_end)):
                 # otherwise the carried h stands there already
                 out = _hold(out, mask, before)
         if not keep_state:
@@ -280,7 +282,9 @@ class RnnLayer(GradientCheckpointingLayer):
 
     def _fused(self, x: Tensor, state: State, weights: list[list[Tensor]]) -> tuple[Tensor, State]:
         state = tuple(torch.stack(s.chunk(self.directions, -1)) for s in state)
-        out, state = self._kernel(x, state, [w for one in weights for w in one])
+        alone_from_end = self.from_end == (True,)  # the kernel itself turns the second of two directions round
+        out, state = self._kernel(x.flip(1) if alone_from_end else x, state, [w for one in weights for w in one])
+        out = out.flip(1) if alone_from_end else out
         return out, tuple(torch.cat(s.unbind(0), -1) for s in state)
 
     def _fused_padded(self, x, state: State, padding: Padding, weights, keep_state: bool) -> tuple[Tensor, State]:
@@ -298,12 +302,12 @@ class RnnLayer(GradientCheckpointingLayer):
             gates = x.new_tensor([-_CLOSED, _CLOSED, 0.0, 0.0]).repeat_interleave(self.hidden_size)[:, None]
             weights = [[torch.cat([w_ih, gates], -1), *others] for w_ih, *others in weights]
         outs, states = [], []
-        for direction, one_state in enumerate(self._split(state)):
-            one_x = x if direction == 0 else take(x, padding.flip)
-            out, (_, *others) = self._kernel(one_x, tuple(s[None].contiguous() for s in one_state), weights[direction])
+        for from_end, one_state, one in zip(self.from_end, self._split(state), weights, strict=True):
+            one_x = take(x, padding.flip) if from_end else x
+            out, (_, *others) = self._kernel(one_x, tuple(s[None].contiguous() for s in one_state), one)
             last = take(out, (padding.lengths[:, None] - 1).clamp(min=0))[:, 0]
             last = torch.where((padding.lengths == 0)[:, None], one_state[0], last)
-            outs.append(out if direction == 0 else take(out, padding.flip))
+            outs.append(take(out, padding.flip) if from_end else out)
             states.append((last, *(s[0] for s in others)))
         return torch.cat(outs, -1), tuple(torch.cat(s, -1) for s in zip(*states, strict=True))
 
@@ -318,10 +322,10 @@ class RnnLayer(GradientCheckpointingLayer):
 
     def _step_by_step(self, x, state: State, mask: Tensor | None, weights) -> tuple[Tensor, State, list[list[Tensor]]]:
         outs, states, steps = [], [], []
-        for direction, (one, one_state) in enumerate(zip(weights, self._split(state), strict=True)):
+        for from_end, one, one_state in zip(self.from_end, weights, self._split(state), strict=True):
             projected = x if self.mogrifies else F.linear(x, one[0], one[2])
             out = [None] * x.shape[1]
-            for t in range(x.shape[1]) if direction == 0 else reversed(range(x.shape[1])):
+            for t in reversed(range(x.shape[1])) if from_end else range(x.shape[1]):
                 new = self._cell(projected[:, t], one_state, one)
                 if mask is not None:
                     new = tuple(torch.where(mask[:, t, None], n, s) for n, s in zip(new, one_state, strict=True))
@@ -333,7 +337,7 @@ class RnnLayer(GradientCheckpointingLayer):
 
     def _scan(self, x: Tensor, state: State, mask: Tensor | None, weights) -> tuple[Tensor, State]:
         outs, states = [], []
-        for direction, (one, one_state) in enumerate(zip(weights, self._split(state), strict=True)):
+        for from_end, one, one_state in zip(self.from_end, weights, self._split(state), strict=True):
             projected = x if self.mogrifies else F.linear(x, one[0], one[2])
             projected = projected.transpose(0, 1)  # [time, batch, gates * hidden_size, or features]
             inputs = projected if mask is None else (projected, mask.transpose(0, 1)[..., None])
@@ -347,7 +351,7 @@ class RnnLayer(GradientCheckpointingLayer):
                     new = tuple(torch.where(inputs[1], n, s) for n, s in zip(new, carry, strict=True))
                 return new, new[0].clone()
 
-            one_state, out = scan(step, one_state, inputs, reverse=direction == 1)
+            one_state, out = scan(step, one_state, inputs, reverse=from_end)
             outs.append(out.transpose(0, 1))
             states.append(one_state)
         return torch.cat(outs, -1), tuple(torch.cat(s, -1) for s in zip(*states, strict=True))

@@ -30,6 +30,7 @@ class LanguageModelingModule(TextModule):
         pretrained: Folder or Hub id of a language model to go on from.
         full_rate_length: For batches of random length (AWD-LSTM, Merity et al. 2018): a step's learning rate is
             multiplied by its batch's time steps over this many. None: it is not.
+        direction: In which the batches' texts run, which becomes the configuration's.
         optimization: See `TextModule`.
     """
 
@@ -44,13 +45,17 @@ class LanguageModelingModule(TextModule):
         config: dict[str, Any] | None = None,
         pretrained: str | None = None,
         full_rate_length: int | None = None,
+        direction: str = "forward",
         **optimization,
     ):
         super().__init__(**optimization)
         require(integer(1, optional=True), **{"model.full_rate_length": full_rate_length})
         self.full_rate_length = full_rate_length
         self.lengths = []  # time steps of each batch since the last optimiser step
-        self.model = self.build_model(tokenizer, config, pretrained)
+        decided = {"direction": direction} if direction != "forward" else {}  # few families can do otherwise
+        self.model = self.build_model(tokenizer, config, pretrained, **decided)
+        if (reads := getattr(self.model.config, "direction", "forward")) != direction:
+            raise ValueError(f"the model reads {reads}, the data run {direction}: give data.direction {reads}")
         if self.label_smoothing:
             if getattr(self.model.config, "lm_head", "full") != "full":
                 raise ValueError(

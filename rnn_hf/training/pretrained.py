@@ -25,7 +25,7 @@ def model_config(
 
     Raises:
         ValueError: an unknown key, a value outside its allowed set, a family that has no model for the task, or a
-            contradiction with `decided` or with the family of `pretrained`.
+            contradiction with `decided`, or with the family or the direction of `pretrained`.
         FileNotFoundError: no such `pretrained`.
     """
     config = dict(config or {})
@@ -51,7 +51,14 @@ def model_config(
         )
     require(one_of(*allowed), **{"the model_type of model.pretrained": saved.model_type})
     kept = {name: getattr(saved, name) for name in saved.field_rules}
-    return type(saved)(**{**kept, **config, **decided})
+    changed = type(saved)(**{**kept, **config, **decided})
+    reads = kept.get("direction")
+    if reads is not None and changed.direction != reads:
+        raise ValueError(
+            f"model.pretrained {pretrained!r} has learnt to read {reads}, and cannot go on {changed.direction}: leave the "
+            "direction out"
+        )
+    return changed
 
 
 def build_model(
