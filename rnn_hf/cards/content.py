@@ -204,8 +204,8 @@ def _limits(facts: Facts) -> Iterator[str]:
             yield f"It gives every text one of its {len(facts.labels)} labels, one that fits none of them too."
     if facts.task.verb == "score":
         yield (
-            "It reads a text from its end and predicts the token before: it continues no text, and `generate` takes and "
-            "gives ids with the last token first."
+            "It reads a text from its end and predicts the token before: it continues no text, and `generate` takes "
+            "and gives ids with the last token first."
         )
     if facts.task.verb == "generate":
         yield "What it writes may be false, offensive, or taken word by word from the training text."

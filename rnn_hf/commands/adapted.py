@@ -270,8 +270,8 @@ def _opened(folder: str, tokenizer: PreTrainedTokenizerBase, direction: str) -> 
         )
     if (reads := getattr(other.config, "direction", "forward")) != direction:
         raise ValueError(
-            f"--interpolate takes models of one direction: the model reads {direction}, {folder} reads {reads}. Mix two "
-            "directions as classifiers: `rnn-hf evaluate --average`"
+            f"--interpolate takes models of one direction: the model reads {direction}, {folder} reads {reads}. "
+            "Mix two directions as classifiers: `rnn-hf evaluate --average`"
         )
     return other
 

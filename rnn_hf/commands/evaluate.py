@@ -5,7 +5,8 @@ Language models: loss (nats per token), perplexity, bits per character and byte,
 With --cache, --dynamic or --interpolate the same of the model as it adapts, in a table of its own.
 Classifiers: loss (nats per row), accuracy, macro and micro F1, expected calibration error and rows; precision, recall,
 F1 and support of each label; the confusion matrix. With several labels a row, the share of rows whose every label is
-right takes the place of accuracy, and there is no matrix. Taggers: loss (nats per word), accuracy and words, every word
+right takes the place of accuracy, and there is no matrix. With --average the same figures of the mean of several
+classifiers' probabilities, in a table of its own. Taggers: loss (nats per word), accuracy and words, every word
 scored once; of tags that mark spans precision, recall and F1 of whole spans too.
 """
 
@@ -26,6 +27,7 @@ from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
 from ..training.tagging_metrics import evaluation_of
 from .adapted import Adaptation, add_options, table_of
+from .averaged import Classifiers, add_average, problem_of
 from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
 from .trained_run import TrainedRun, readable_column
 
@@ -41,6 +43,7 @@ EXAMPLES = """examples:
   rnn-hf evaluate runs/quickstart/language_model --data movie_reviews
   rnn-hf evaluate runs/quickstart/sentiment --data reviews.csv --label-column stars --json
   rnn-hf evaluate runs/ptb --data ptb --cache --dynamic form=sgd --interpolate runs/kneser_ney
+  rnn-hf evaluate runs/forward --data reviews --average runs/backward
   rnn-hf evaluate runs/topics --data topics.csv --label-separator ";" --plots pictures"""
 
 
@@ -63,6 +66,7 @@ def run(argv: list[str]) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object on one line")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="also draw confusion matrix and reliability there")
     add_options(parser)
+    add_average(parser)
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.folder)
     found = architecture(folder)
@@ -74,13 +78,18 @@ def run(argv: list[str]) -> None:
             raise ValueError(
                 f"--cache, --dynamic and --interpolate are for language models; {arguments.folder!r} is not"
             )
+    classifiers = None
+    if arguments.average:
+        if kind != "ForSequenceClassification":
+            raise ValueError(f"--average is for classifiers; {arguments.folder!r} holds {KINDS[kind][0]}")
+        classifiers = Classifiers({arguments.folder: (model, tokenizer)}, arguments.average)
     data, trained = find_data_set(arguments.data, required=arguments.split), TrainedRun(folder)
     eval_state = arguments.eval_state or trained.eval_state or EVAL_STATES[0]
     adaptation = None
     try:
         columns = columns_of(arguments, USUAL_COLUMNS[kind], data, trained)
         if kind == "ForSequenceClassification":
-            problem = model.config.problem_type or "single_label_classification"
+            problem = problem_of(model)
             if problem.startswith("multi"):
                 columns |= {
                     "row_kind": "multi_label",
@@ -99,8 +108,9 @@ def run(argv: list[str]) -> None:
     except MissingColumn as error:
         raise ValueError(f"{error}; --text-column and --label-column name others") from error
     print(f"{arguments.data}: " + ("all rows" if data.is_file else f"from {data.place}"), file=sys.stderr)
-    if warning := trained.trained_on(data, arguments.split):
-        print(warning, file=sys.stderr)
+    for run_facts in (trained, *(TrainedRun(model_folder(other)) for other in arguments.average)):
+        if warning := run_facts.trained_on(data, arguments.split):
+            print(warning, file=sys.stderr)
     if kind == "ForCausalLM" and arguments.eval_state is None and eval_state != EVAL_STATES[0]:
         print(f"eval_state {eval_state}, as for the model's own figures; --eval-state says otherwise", file=sys.stderr)
     with torch.inference_mode():
@@ -114,6 +124,7 @@ def run(argv: list[str]) -> None:
         report = evaluation.report() | ({"adapted": adaptation.figures(model)} if adaptation else {})
     else:
         report = evaluation.report(model.config.id2label)
+        report |= {"averaged": classifiers.figures(data, columns)} if classifiers else {}
     print(json.dumps({**metrics, **report}, ensure_ascii=False) if arguments.json else as_text(metrics, report))
     if arguments.plots is not None:
         draw_report(arguments.plots, report, f"{arguments.data} {arguments.split}")
@@ -144,6 +155,10 @@ def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:
         header, *rows = table_of(report["adapted"])
         parts.append(_table(header[:-1], [row[:-1] for row in rows]))
         parts.append("\n".join(f"{row[0]}: {row[-1]}" for row in rows))
+    if "averaged" in report:
+        figures = {**report["averaged"]["models"], "mean of their probabilities": report["averaged"]["mean"]}
+        rows = [[name, *(f"{found[n]:.6g}" for n in metrics)] for name, found in figures.items()]
+        parts.append(_table(["averaged", *metrics], rows))
     labels = report.get("labels", {})
     for name, table in {"span": report.get("span_types", {}), "label": labels}.items():
         rows = [[key, *(f"{row[column]:.4f}" for column in ("precision", "recall", "f1")), f"{row['support']}"]

@@ -42,8 +42,8 @@ def run(argv: list[str]) -> None:
     model, tokenizer = open_model(arguments.folder, "ForCausalLM")
     if getattr(model.config, "direction", "forward") == "backward":
         raise ValueError(
-            f"{arguments.folder!r} reads backward, from the end of a text: it continues none. It is for `rnn-hf score`, "
-            "`rnn-hf evaluate` and, as model.pretrained, for a classifier"
+            f"{arguments.folder!r} reads backward, from the end of a text: it continues none. It is for "
+            "`rnn-hf score`, `rnn-hf evaluate` and, as model.pretrained, for a classifier"
         )
     # A text begins after the token that ended the one before it, as in training.
     ids = [tokenizer.bos_token_id if model.config.bos_token_id is None else model.config.bos_token_id] + (

@@ -9,6 +9,8 @@ that name is there already, the added one is called predicted_<name>. Several la
 string, of those with a probability above 0.5. An empty text has no label; standard error says how many there were.
 Standard output is csv or tsv if the input is, else jsonl. CoNLL input can be written as .conll: each word with its
 columns, the predicted tag last. A file that is there already is kept, unless --overwrite is given.
+
+With --average the probabilities are the mean of several classifiers', each with its own tokenizer.
 """
 
 import itertools
@@ -21,8 +23,9 @@ from tqdm import tqdm
 
 from ..data.readers import MissingColumn
 from ..data.records import STANDARD, Input, Row, check_output, open_output, windows
+from .averaged import Classifiers, add_average
 from .common import Parser, architecture, encode, model_folder, open_model, require_labels
-from .predictors import PREDICTORS
+from .predictors import ClassifierPredictor, TaggerPredictor
 from .trained_run import TrainedRun
 
 ROWS_A_WINDOW = 2048  # within which texts of about one length are read together
@@ -30,7 +33,8 @@ EXAMPLES = """examples:
   rnn-hf predict runs/quickstart/sentiment "a moving and honest film" "dull"
   rnn-hf predict runs/quickstart/sentiment - < reviews.txt
   rnn-hf predict runs/quickstart/sentiment --input reviews.csv --output labelled.csv
-  rnn-hf predict runs/quickstart/sentiment --input reviews.parquet --text-column review --output labelled.parquet"""
+  rnn-hf predict runs/quickstart/sentiment --input reviews.parquet --text-column review --output labelled.parquet
+  rnn-hf predict runs/forward "a moving and honest film" "dull" --average runs/backward"""
 
 
 def run(argv: list[str]) -> None:
@@ -46,6 +50,7 @@ def run(argv: list[str]) -> None:
         "--text-column", "--text_column", metavar="NAME", help="default: that of training, or text; of a tagger tokens"
     )
     parser.add_argument("--label-separator", "--label_separator", metavar="S", help="default: that of training, or ;")
+    add_average(parser)
     arguments = parser.parse_args(argv)
     if (arguments.input is None) == (not arguments.texts):
         raise ValueError("predict takes either texts or --input FILE; `rnn-hf predict --help` explains")
@@ -57,10 +62,16 @@ def run(argv: list[str]) -> None:
         if not arguments.overwrite:
             refuse_overwriting(output)
     folder = model_folder(arguments.folder)
-    kind = next((kind for kind in PREDICTORS if architecture(folder).endswith(kind)), None)
-    model, tokenizer = open_model(arguments.folder, kind or "ForSequenceClassification")
+    tags = architecture(folder).endswith("ForTokenClassification")
+    if tags and arguments.average:
+        raise ValueError(f"--average is for classifiers; {arguments.folder!r} holds a tagger")
+    model, tokenizer = open_model(arguments.folder, "ForTokenClassification" if tags else "ForSequenceClassification")
     require_labels(model, arguments.folder, "predict")
-    predictor, trained = PREDICTORS[kind](model, tokenizer), TrainedRun(folder)
+    if tags:
+        predictor = TaggerPredictor(model, tokenizer)
+    else:
+        predictor = ClassifierPredictor(Classifiers({arguments.folder: (model, tokenizer)}, arguments.average))
+    trained = TrainedRun(folder)
     separator = arguments.label_separator or trained.label_separator or ";"
     if arguments.input is not None:
         names = [arguments.text_column] if arguments.text_column else [trained.text_column, *predictor.text_columns]

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..data.batches import EncodedTexts
 from ..data.sentences import split_words, tag_sentences
-
-TEXTS_A_BATCH = 64
-TOKENS_A_BATCH = 2**16  # so that of very long texts few are read at once
+from .averaged import Classifiers
 
 
 class ClassifierPredictor:
@@ -22,6 +19,9 @@ class ClassifierPredictor:
     One label a text: `label` is the likeliest, `score` its probability. Several: `label` lists those with a probability
     above 0.5, `score` is the probability of exactly this set, the labels being independent, as they are in training.
 
+    Args:
+        classifiers: one, or several whose mean it is.
+
     Attributes:
         columns: name -> kind of what is added (`data.records`).
         text_columns: what the column of the texts is called unless the user says so.
@@ -29,10 +29,8 @@ class ClassifierPredictor:
 
     text_columns = ("text",)
 
-    def __init__(self, model, tokenizer):
-        self.model, self.tokenizer = model, tokenizer
-        self.labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-        self.several = model.config.problem_type == "multi_label_classification"
+    def __init__(self, classifiers: Classifiers):
+        self.classifiers, self.labels, self.several = classifiers, classifiers.labels, classifiers.several
         kinds = {"label": "strings" if self.several else "string", "score": "number"}
         self.columns = kinds | {f"probability_{label}": "number" for label in self.labels}
         self.empty = self.unknown = 0
@@ -52,11 +50,12 @@ class ClassifierPredictor:
 
     def __call__(self, texts: Sequence[str]) -> list[dict[str, Any]]:
         """The added columns of each text, in the order given; texts of about one length are read together."""
-        encoded = EncodedTexts(texts, self.tokenizer)
-        self.empty += int(encoded.empty.sum())
-        self.unknown += int((encoded.without_known & ~encoded.empty).sum())
-        found = probabilities(self.model, encoded).tolist()
-        empty = encoded.empty.tolist()
+        encoded = [EncodedTexts(texts, tokenizer) for _, tokenizer in self.classifiers.models.values()]
+        without_known = torch.stack([each.without_known for each in encoded]).all(0)  # which those that are empty are
+        empty = torch.stack([each.empty for each in encoded]).all(0)
+        self.empty += int(empty.sum())
+        self.unknown += int((without_known & ~empty).sum())
+        found, empty = self.classifiers.probabilities(encoded).tolist(), empty.tolist()
         return [dict.fromkeys(self.columns) if e else self._added(row) for row, e in zip(found, empty, strict=True)]
 
     def _added(self, row: list[float]) -> dict[str, Any]:
@@ -125,22 +124,3 @@ class TaggerPredictor:
 
 def _are_words(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
-
-
-PREDICTORS = {"ForSequenceClassification": ClassifierPredictor, "ForTokenClassification": TaggerPredictor}
-
-
-def probabilities(model, texts: EncodedTexts) -> Tensor:
-    """Of each label for each text, float32 `[texts, labels]`; they sum to 1 unless a text may have several."""
-    order = texts.lengths.argsort(stable=True, descending=True)
-    found = torch.empty(len(texts), model.config.num_labels)
-    start = 0
-    while start < len(order):
-        size = max(1, min(TEXTS_A_BATCH, TOKENS_A_BATCH // int(texts.lengths[order[start]])))
-        rows = order[start : start + size]
-        with torch.inference_mode():
-            logits = model(**texts[rows]).logits.float()
-        several = model.config.problem_type == "multi_label_classification"
-        found[rows] = logits.sigmoid() if several else logits.softmax(-1)
-        start += size
-    return found

@@ -50,8 +50,8 @@ class RnnConfig(CheckedConfig):
         nonlinearity (`str`, defaults to `"tanh"`): `"tanh"` or `"relu"`, for `cell_type="elman"` alone.
         bidirectional (`bool`, defaults to `False`): Also read the text backwards. Not for language models.
         direction (`str`, defaults to `"forward"`):
-            `"backward"` reads a text from its last token to its first. Encoder, classifiers and taggers take the text as
-            it stands, and states and labels come back in its order. A language model takes and predicts ids in the
+            `"backward"` reads a text from its last token to its first. Encoder, classifiers and taggers take the text
+            as it stands, and states and labels come back in its order. A language model takes and predicts ids in the
             order of its reading, last token first; `score`, `encode` and `rnn-hf` put them so.
         layer_connection (`str`, defaults to `"none"`):
             How a layer's input joins its output: `"none"`, `"residual"` (`y = F(x) + x`) or `"highway"`
@@ -225,7 +225,8 @@ class RnnConfig(CheckedConfig):
     def state_kind(self) -> str:
         """What the numbers of a state mean, beside their shapes: states of equal kind and shape can be taken over."""
         cell = f"{self.nonlinearity} {self.cell_type}" if self.cell_type == "elman" else self.cell_type
-        return f"{cell}, {'bidirectional' if self.bidirectional else self.direction}, connection {self.layer_connection}"
+        reads = "bidirectional" if self.bidirectional else self.direction
+        return f"{cell}, {reads}, connection {self.layer_connection}"
 
     @property
     def state_identity(self) -> dict[str, object]:

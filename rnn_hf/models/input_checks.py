@@ -92,10 +92,11 @@ def label_ids(labels: Tensor, count: int) -> Tensor:
     return labels.long()
 
 
-def token_rows(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, last_first: bool = False
-) -> list[list[int]]:
-    """The ids of each text, its last token first if so wanted. Raises ValueError for no text, and for one without a token that the tokenizer knows."""
+def token_rows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, last_first: bool = False) -> list[list[int]]:
+    """The ids of each text, its last token first if so wanted.
+
+    Raises ValueError for no text, and for one without a token that the tokenizer knows.
+    """
     if not texts:
         raise ValueError("no text was given: give at least one")
     ids = tokenizer(list(texts), add_special_tokens=False)["input_ids"]

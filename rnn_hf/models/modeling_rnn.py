@@ -199,9 +199,7 @@ class RnnModel(RnnPreTrainedModel):
     `from_end`: as in the configuration, unless given: a language model hands it ids in the order of reading.
     """
 
-    def __init__(
-        self, config: RnnConfig, token_length: float | None = None, from_end: tuple[bool, ...] | None = None
-    ):
+    def __init__(self, config: RnnConfig, token_length: float | None = None, from_end: tuple[bool, ...] | None = None):
         super().__init__(config)
         self.token_length = token_length
         self.from_end = config.from_end if from_end is None else from_end

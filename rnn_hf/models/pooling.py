@@ -18,7 +18,8 @@ def pool_last(hidden: Tensor, mask: Tensor, from_end: Sequence[bool] = (False,))
     first = torch.where(mask, steps, hidden.shape[1]).amin(1)
     parts = []
     for part, backward in zip(hidden.chunk(len(from_end), -1), from_end, strict=True):
-        index = (first if backward else last).clamp(0, hidden.shape[1] - 1)[:, None, None].expand(-1, -1, part.shape[-1])
+        at = (first if backward else last).clamp(0, hidden.shape[1] - 1)
+        index = at[:, None, None].expand(-1, -1, part.shape[-1])
         parts.append(part.gather(1, index)[:, 0])
     return torch.cat(parts, -1) * mask.any(1, keepdim=True)
 

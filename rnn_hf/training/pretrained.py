@@ -55,8 +55,8 @@ def model_config(
     reads = kept.get("direction")
     if reads is not None and changed.direction != reads:
         raise ValueError(
-            f"model.pretrained {pretrained!r} has learnt to read {reads}, and cannot go on {changed.direction}: leave the "
-            "direction out"
+            f"model.pretrained {pretrained!r} has learnt to read {reads}, and cannot go on {changed.direction}: "
+            "leave the direction out"
         )
     return changed
 
