@@ -81,7 +81,7 @@ class TokenStream:
         ids = torch.empty_like(self.ids) if ids is None else ids
         for start in range(0, len(ids), REVERSED_AT_ONCE):
             part = self.ids[start : start + REVERSED_AT_ONCE]
-            ids[len(ids) - start - len(part) : len(ids) - start] = part.flip(0)
+            ids[len(ids) - start - len(part) : len(ids) - start] = part.int().flip(0)  # uint16 has no flip
         before = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])  # the `<eos>` before each text
         return replace(self, ids=ids, ends=len(ids) - 1 - before.flip(0))
 

@@ -74,6 +74,28 @@ def test_shuffled_texts_follow_the_seed(running_text):
     assert zero == stream(shuffle_texts=True) != stream(shuffle_texts=True, seed=1)
 
 
+def test_backward_is_every_token_from_the_last_to_the_first(running_text):
+    data = LanguageModelingDataModule(str(running_text), batch_size=4, direction="backward")
+    end = data.tokenizer.eos_token_id
+    for split, loader in (("validation", data.val_dataloader()), ("test", data.test_dataloader())):
+        forward = [end, *stream_of(data, split)]
+        batches = list(loader)
+        targets = joined(batches, "shift_labels").flatten()
+        assert targets[targets != IGNORED].tolist() == forward[-2::-1]
+        assert joined(batches, "input_ids").flatten()[: len(forward) - 1].tolist() == forward[:0:-1]
+    train = [end, *stream_of(data, "train")][::-1]
+    time = (len(train) - 1) // 4
+    targets = joined(list(data.train_dataloader()), "shift_labels")
+    assert targets.tolist() == [train[1 + lane * time : 1 + (lane + 1) * time] for lane in range(4)]
+    plain = LanguageModelingDataModule(str(running_text), batch_size=4)
+    assert plain.direction == "forward"
+    assert data.facts() == plain.facts() and data.baselines() == pytest.approx(plain.baselines())
+    loader = stream_batches(str(running_text), data.tokenizer, direction="backward")
+    assert loader.dataset.stream.ids.tolist() == [end, *stream_of(data, "test")][::-1]
+    with pytest.raises(ValueError, match=r"direction must be one of forward, backward or None; got 'back'"):
+        LanguageModelingDataModule(str(running_text), direction="back")
+
+
 def test_tokenizer_sees_training_text_only(running_text):
     data = LanguageModelingDataModule(str(running_text))
     assert {"n0x5"} <= set(data.tokenizer.get_vocab())

@@ -38,7 +38,10 @@ def streams(data):
     }
 
 
-@pytest.mark.parametrize("options", [{}, {"shuffle_texts": True}, {"tokenizer": "byte"}, {"tokenizer": "bpe"}], ids=str)
+@pytest.mark.parametrize("options", [
+    {}, {"shuffle_texts": True}, {"tokenizer": "byte"}, {"tokenizer": "bpe"}, {"direction": "backward"},
+    {"direction": "backward", "shuffle_texts": True},
+], ids=str)  # fmt: skip
 def test_a_folder_gives_the_same_as_in_memory(running_text, cache, monkeypatch, options):
     large = LanguageModelingDataModule(str(running_text), batch_size=4, **options)
     assert isinstance(large.source.splits["train"].texts, LargeTexts)
@@ -50,6 +53,17 @@ def test_a_folder_gives_the_same_as_in_memory(running_text, cache, monkeypatch, 
     assert found == streams(small)
     assert baselines == small.baselines()
     assert overlap == small.facts()
+
+
+def test_both_directions_share_the_files_that_are_made_once(running_text, cache):
+    forward = LanguageModelingDataModule(str(running_text)).encoded["train"]
+    made = {path: path.read_bytes() for path in cache.glob("*/ids")}
+    assert made
+    backward = LanguageModelingDataModule(str(running_text), direction="backward").encoded["train"]
+    assert backward.ids.dtype == forward.ids.dtype and backward.ids.tolist() == forward.ids.tolist()[::-1]
+    assert {path: path.read_bytes() for path in cache.glob("*/ids")} == made
+    again = LanguageModelingDataModule(str(running_text)).encoded["train"]
+    assert torch.equal(again.ids, forward.ids)
 
 
 @pytest.mark.parametrize("kind", ["txt", "csv", "jsonl"])

@@ -38,6 +38,27 @@ def test_the_stream_follows_its_definition(tokenizer):
         token_stream(TEXTS, without)
 
 
+@pytest.mark.parametrize("at_once", [4, 10**6])
+def test_a_reversed_stream_is_that_of_reversed_texts_the_last_first(tokenizer, monkeypatch, at_once):
+    monkeypatch.setattr("rnn_hf.data.token_stream.REVERSED_AT_ONCE", at_once)
+    stream, end = token_stream(TEXTS, tokenizer), tokenizer.eos_token_id
+    rows = [[*row[-2::-1], end] for row in reversed(expected(TEXTS, tokenizer))]
+    turned = stream.reversed()
+    assert turned.ids.tolist() == [end, *(token for row in rows for token in row)]
+    assert turned.ends.diff(prepend=torch.tensor([0])).tolist() == [len(row) for row in rows]
+    for fact in ("num_texts", "num_tokens", "num_unknown", "num_characters", "num_bytes"):
+        assert getattr(turned, fact) == getattr(stream, fact)
+    assert torch.equal(turned.reversed().ids, stream.ids) and torch.equal(turned.reversed().ends, stream.ends)
+    by_text = {tuple(row[::-1]) for row in expected(TEXTS, tokenizer)}
+    batches = evaluation_batches(turned, "reset")
+    found = {
+        tuple([end, *(t for t in row[:-1] if t != IGNORED)]) if (row := [t for t in labels if t != IGNORED]) else ()
+        for batch in batches
+        for labels in batch["shift_labels"].tolist()
+    }
+    assert found == by_text
+
+
 def test_permuted_texts_are_the_texts_in_that_order(tokenizer):
     order = torch.tensor([4, 2, 0, 5, 1, 3])
     stream, permuted = token_stream(TEXTS, tokenizer), token_stream([TEXTS[i] for i in order], tokenizer)

@@ -133,6 +133,7 @@ LANGUAGE_MODELS = {
 }
 CLASSIFIERS = {
     **{f"rnn-{cell}": partial(rnn, RnnForSequenceClassification, cell_type=cell) for cell in CELLS},
+    "rnn-backward": partial(rnn, RnnForSequenceClassification, direction="backward"),
     "cnn": cnn,
     "cnn-deep": partial(cnn, kernel_sizes=[2, 5], num_hidden_layers=3),
     "bow-naive_bayes": partial(bow, ngram_max=2, features="binary"),
@@ -143,6 +144,7 @@ CLASSIFIERS = {
 OTHERS = {
     "rnn": partial(rnn, RnnModel),
     "rnn-tagger": partial(rnn, RnnForTokenClassification),
+    "rnn-tagger-backward": partial(rnn, RnnForTokenClassification, direction="backward"),
     "cnn": partial(cnn, CnnModel, **GATED),
     "ffn": partial(ffn, FfnModel),
 }

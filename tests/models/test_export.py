@@ -136,12 +136,13 @@ def test_truncated_backpropagation_settles_on_a_few_graphs(kind):
     fast=lambda *v: v == ("gru-highway", "concat"),
 )
 @torch.no_grad()
-def test_bidirectional_classifiers_compile_as_one_graph(kind, pooling):
-    model = build(RnnForSequenceClassification, kind, bidirectional=True, pooling=pooling, num_labels=3)
-    function = torch.compile(model, fullgraph=True, backend="aot_eager")
+def test_classifiers_that_read_from_the_end_compile_as_one_graph(kind, pooling):
     ids, mask = batch_of(4, 9)
-    for batch in ((ids, mask), (ids, None)):
-        torch.testing.assert_close(function(*batch).logits, model(*batch).logits, **TOLERANCE)
+    for reading in ({"bidirectional": True}, {"direction": "backward"}):
+        model = build(RnnForSequenceClassification, kind, pooling=pooling, num_labels=3, **reading)
+        function = torch.compile(model, fullgraph=True, backend="aot_eager")
+        for batch in ((ids, mask), (ids, None)):
+            torch.testing.assert_close(function(*batch).logits, model(*batch).logits, **TOLERANCE)
 
 
 @compiled
@@ -211,6 +212,7 @@ HEADS = {  # class, fields, and whether the state goes in and out
     "tied lm": (RnnForCausalLM, {"tie_word_embeddings": True}, False),
     "encoder": (RnnModel, {"bidirectional": True, "layer_norm": True}, True),
     "tagger": (RnnForTokenClassification, {"bidirectional": True}, False),
+    "backward": (RnnForSequenceClassification, {"direction": "backward", "pooling": "concat"}, False),
 }
 HEADS |= {
     pooling + ", both ways" * both_ways: (
@@ -220,7 +222,9 @@ HEADS |= {
     )
     for pooling, both_ways in itertools.product(POOLINGS, [False, True])
 }
-FAST_EXPORTS = [("elman-residual", "concat, both ways"), ("gru-highway", "lm"), ("lstm-none", "lm")]
+FAST_EXPORTS = [
+    ("elman-residual", "concat, both ways"), ("gru-highway", "lm"), ("lstm-none", "lm"), ("lstm-residual", "backward")
+]  # fmt: skip
 
 
 @cases(("kind", "head"), itertools.product(ALL, HEADS), fast=lambda *v: v in FAST_EXPORTS)

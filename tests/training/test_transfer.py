@@ -101,6 +101,30 @@ def test_vocabularies_that_share_nothing_are_refused(tmp_path):
         LanguageModelingModule(other, pretrained=str(tmp_path))
 
 
+def test_the_direction_is_that_of_the_pretrained_model(tmp_path):
+    """Whoever has learnt to read backward goes on so: into a classifier, and under another vocabulary."""
+    before = saved(tmp_path / "backward", OLD, direction="backward")
+    saved(tmp_path / "forward", OLD)
+    pretrained = str(tmp_path / "backward")
+    for tokenizer in (OLD, NEW):
+        module = ClassificationModule(tokenizer, LABELS, pretrained=pretrained, config={"pooling": "concat"})
+        assert module.model.config.direction == "backward"
+        assert torch.equal(module.model.model.layers[0].rnn.weight_hh_l0, before.model.layers[0].rnn.weight_hh_l0)
+        LanguageModelingModule(tokenizer, pretrained=pretrained, direction="backward")
+    with pytest.raises(ValueError, match=r"has learnt to read backward, and cannot go on forward: leave the direction"):
+        ClassificationModule(OLD, LABELS, pretrained=pretrained, config={"direction": "forward"})
+    with pytest.raises(ValueError, match=r"has learnt to read forward, and cannot go on backward"):
+        LanguageModelingModule(OLD, pretrained=str(tmp_path / "forward"), direction="backward")
+    with pytest.raises(
+        ValueError, match=r"the model reads backward, the data run forward: give data.direction backward"
+    ):
+        LanguageModelingModule(OLD, pretrained=pretrained)
+    with pytest.raises(ValueError, match=r"model.config.direction is 'forward', but the data gives 'backward'"):
+        LanguageModelingModule(OLD, config={"direction": "forward"}, direction="backward")
+    with pytest.raises(ValueError, match=r"bidirectional=True reads both ways"):
+        ClassificationModule(OLD, LABELS, pretrained=pretrained, config={"bidirectional": True})
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_layers_from_the_head_down(tied):
     config = RnnConfig(vocab_size=20, embedding_size=6, hidden_size=6, num_hidden_layers=3, tie_word_embeddings=tied)
