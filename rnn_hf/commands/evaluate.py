@@ -150,14 +150,14 @@ def separator_of(arguments, columns: dict[str, str], data: DataSet, trained: Tra
 
 def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:
     """Metrics a line each; then the report's tables, columns two spaces apart, numbers right-aligned."""
-    parts = ["\n".join(f"{n} {v:.6g}" if isinstance(v, float) else f"{n} {v}" for n, v in metrics.items())]
+    parts = ["\n".join(f"{name} {_number(value)}" for name, value in metrics.items())]
     if "adapted" in report:
         header, *rows = table_of(report["adapted"])
         parts.append(_table(header[:-1], [row[:-1] for row in rows]))
         parts.append("\n".join(f"{row[0]}: {row[-1]}" for row in rows))
     if "averaged" in report:
         figures = {**report["averaged"]["models"], "mean of their probabilities": report["averaged"]["mean"]}
-        rows = [[name, *(f"{found[n]:.6g}" for n in metrics)] for name, found in figures.items()]
+        rows = [[name, *(_number(found[n]) for n in metrics)] for name, found in figures.items()]
         parts.append(_table(["averaged", *metrics], rows))
     labels = report.get("labels", {})
     for name, table in {"span": report.get("span_types", {}), "label": labels}.items():
@@ -174,6 +174,10 @@ def as_text(metrics: dict[str, float | int], report: dict[str, Any]) -> str:
             rows = [[names[i], names[j], str(n)] for n, i, j in sorted(wrong, key=lambda m: -m[0])[:MISTAKES]]
             parts.append(_table(["commonest mistakes: true", "predicted", "rows"], rows))
     return "\n\n".join(parts)
+
+
+def _number(value: float | int | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else f"{value}"
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:

@@ -98,6 +98,17 @@ def test_snippets_of_a_folder_with_few_facts_run(bare, kind, monkeypatch):
         exec(compile(code, "README.md", "exec"), {})
 
 
+def test_a_backward_language_model_scores_and_continues_nothing(bare, monkeypatch, capsys):
+    made = bare("lm", direction="backward")
+    text = refresh(made).read_text()
+    assert "A single-layer backward LSTM language model" in text
+    assert "it continues no text" in text and "rnn-hf score" in text and "pipeline(" not in text
+    monkeypatch.chdir(made)
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    assert float(capsys.readouterr().out) > 1
+
+
 def test_perplexity_has_an_interval_where_the_loss_has_a_standard_error(bare):
     made = bare("lm")
     metrics = {"test/loss": 4.0, "test/perplexity": math.exp(4), "test/tokens": 5000}
