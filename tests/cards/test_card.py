@@ -100,9 +100,11 @@ def test_snippets_of_a_folder_with_few_facts_run(bare, kind, monkeypatch):
 
 def test_a_backward_language_model_scores_and_continues_nothing(bare, monkeypatch, capsys):
     made = bare("lm", direction="backward")
+    (made / "metrics.json").write_text(json.dumps({"data": {"sample_texts": ["two dull hours"]}}))
     text = refresh(made).read_text()
     assert "A single-layer backward LSTM language model" in text
     assert "it continues no text" in text and "rnn-hf score" in text and "pipeline(" not in text
+    assert "widget" not in metadata_of(made / "README.md")
     monkeypatch.chdir(made)
     (code,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
     exec(compile(code, "README.md", "exec"), {})
