@@ -53,9 +53,8 @@ def run(argv: list[str]) -> None:
     add_average(parser)
     arguments = parser.parse_args(argv)
     if (arguments.input is None) == (not arguments.texts):
-        raise ValueError(
-            "predict takes either texts, before any --average, or --input FILE; `rnn-hf predict --help` explains"
-        )
+        before = " (texts stand before --average)" if arguments.average else ""
+        raise ValueError(f"predict takes either texts or --input FILE{before}; `rnn-hf predict --help` explains")
     if arguments.input is None and arguments.output is not None:
         raise ValueError("--output is for --input FILE: texts are answered on standard output")
     if arguments.input is not None:  # before the model is opened

@@ -166,7 +166,7 @@ def test_mean_logits_have_the_mean_of_the_probabilities(several):
     (["predict", "runs/classifier", "x", "--average", "runs/lm"], "'runs/lm' holds a language model, not a classifier"),
     (["predict", "runs/classifier", "good", "--average", "runs/classifier"], "got 'runs/classifier' twice"),
     (["predict", "runs/classifier", "good", "--average", "runs/clasifier"], "(did you mean 'runs/classifier'?)"),
-    (["predict", "runs/classifier", "--average", "runs/from_end", "good"], "predict takes either texts, before any --average"),
+    (["predict", "runs/classifier", "--average", "runs/from_end", "good"], "(texts stand before --average)"),
     (["evaluate", "runs/lm", "--data", "reviews", "--average", "runs/classifier"], "'runs/lm' holds a language model"),
     (["evaluate", "runs/lm", "--data", "reviews", "--interpolate", "runs/backward"],
      "the model reads forward, runs/backward reads backward"),

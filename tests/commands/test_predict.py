@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,9 @@ def test_several_labels(workplace, rnn_hf, tmp_path):
     arguments = ("evaluate", tmp_path / "run", "--data", tmp_path / "topics.csv")  # the separator is known
     metrics = json.loads(rnn_hf(*arguments, "--json")[1])
     assert metrics["subset_accuracy"] > 0.9
+    shutil.copytree(tmp_path / "run/model", tmp_path / "same")  # the mean of twice the same
+    averaged = json.loads(rnn_hf(*arguments, "--json", "--average", tmp_path / "same")[1])["averaged"]
+    assert averaged["mean"] == pytest.approx({name: metrics[name] for name in averaged["mean"]}, abs=1e-5)
     code, out, err = rnn_hf("predict", tmp_path / "run", "good the x1", "good dull x1", "film the")
     assert [line.split("\t")[0] for line in out.splitlines()] == ["praise", "blame|praise", ""], err
     (tmp_path / "in.jsonl").write_text('{"text": "good dull x1"}\n{"text": "film the"}\n{"text": ""}\n')
