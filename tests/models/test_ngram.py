@@ -1,18 +1,20 @@
 """Counts and smoothing against the textbook's formulas, normalisation, tables of any size, ARPA files."""
 
 import gzip
+import itertools
 import math
 import random
 from collections import defaultdict
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from rnn_hf import NgramConfig, NgramForCausalLM, load_state, new_cache, save_state, train_word_tokenizer
 from rnn_hf.models.ngram_tables import FALLBACK, count_ngrams, discounts
 
-from .conftest import ShapesMade, ngram
+from .conftest import SPECIAL, ShapesMade, ngram
 
 END, VOCABULARY = 2, 40
 SMOOTHINGS = ["modified_kneser_ney", "kneser_ney", "add_k", "maximum_likelihood"]
@@ -231,7 +233,7 @@ def test_a_state_in_a_file(tmp_path):
         (lambda m: m.fit(torch.tensor([3])), r"ids must be of shape \(1 \+ tokens,\)"),
         (lambda m: m.fit(torch.tensor([3, 41])), "token ids must be from 0 to 40; got 41"),
         (lambda m: m(inputs_embeds=torch.zeros(1, 2, 3)), "give input_ids"),
-        (lambda m: m.resize_token_embeddings(50), "counted anew"),
+        (lambda m: m.resize_token_embeddings(50), "NgramForCausalLM has none: fit it anew"),
         (lambda m: NgramConfig(order=0), "order must be a whole number from 1"),
         (lambda m: NgramConfig(prune_counts=[1, 0]), "prune_counts must be a list of counts that begins with 0"),
         (lambda m: NgramConfig(num_ngrams=[3], order=2), "num_ngrams must have 2 numbers"),
@@ -242,6 +244,49 @@ def test_a_state_in_a_file(tmp_path):
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call(ngram())
+
+
+# Writing without smoothing
+
+
+SEARCHES = {
+    "greedy": {},
+    "sampling": {"do_sample": True, "top_p": 0.9},
+    "sampling by entropy": {"do_sample": True, "eta_cutoff": 0.01},
+    "beams": {"num_beams": 4, "num_return_sequences": 2},
+    "beam sampling": {"num_beams": 3, "do_sample": True},
+    "lookup": {"prompt_lookup_num_tokens": 4},
+    "assisted": {"assistant_model": True},
+    "assisted sampling": {"assistant_model": True, "do_sample": True},
+    "longer than what was counted": {"min_new_tokens": 15},
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_maximum_likelihood_writes_what_was_counted_and_ends_there(search):
+    """Of texts that hardly share a word most tokens are impossible, and after an impossible one all are."""
+    texts = torch.arange(3, 39).view(6, 6)
+    texts[:, 3] = 9  # after which the ways part
+    ids = F.pad(texts, (1, 0), value=2).flatten()  # the end of a text begins the next
+    model = NgramForCausalLM(NgramConfig(**SPECIAL, order=2, smoothing="maximum_likelihood")).fit(ids).eval()
+    options = {"do_sample": False, "max_new_tokens": 20, **SEARCHES[search]}
+    alone = "assistant_model" in options or search == "lookup"
+    if "assistant_model" in options:
+        options["assistant_model"] = ngram()  # drafts what cannot be
+    seen = set(itertools.pairwise(ids.tolist()))
+    for row in model.generate(torch.tensor([[3, 4]] if alone else [[3, 4], [21, 22]]), **options).tolist():
+        written = row[: row.index(2) if 2 in row else len(row)]
+        assert len(written) > 3 and seen.issuperset(itertools.pairwise(written))
+    with pytest.raises(ValueError, match=r"no token may follow \[3, 40\] \(row 0\).*another smoothing$"):
+        model.generate(torch.tensor([[3, 40]]), **options)
+    model.generation_config.eos_token_id = None
+    with pytest.raises(ValueError, match="or an eos_token_id that ends the text there"):
+        model.generate(torch.tensor([[3, 40]]), **options)
+
+
+def test_export_is_refused():
+    with pytest.raises(ValueError, match="an n-gram model is a search in tables"):
+        torch.export.export(ngram(), (torch.tensor([[3, 4]]),))
 
 
 # ARPA files
