@@ -50,7 +50,7 @@ from ..training.hardware import hardware
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.module import TextModule
-from ..training.one_pass import ONE_PROCESS
+from ..training.one_pass import ONE_PROCESS, check_trainer
 from ..training.pretrained import model_config
 from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
@@ -291,6 +291,8 @@ class FitCLI(LightningCLI):
         for name in ("max_epochs", "max_steps", "limit_train_batches"):
             if settings[name] == 0:
                 raise ValueError(f"trainer.{name} must be more than 0, or nothing is trained; got {settings[name]!r}")
+        if self.module.one_pass:
+            check_trainer(self.config.model.config["model_type"], settings)
         if settings.logger not in (None, True) and self.config.logger != "csv":
             raise ValueError(f"give logger ({self.config.logger}) or trainer.logger; got both")
         here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
@@ -476,6 +478,8 @@ class FitCLI(LightningCLI):
             refresh(folder)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
+            for line in self.model.report_lines():
+                print(line)
             print(f"wrote {folder}", flush=True)
             if self.push is not None:
                 self._push(folder)

@@ -17,7 +17,7 @@ from transformers.utils import can_return_tuple, is_tracing
 from .bag_of_words import fit_bag_of_words
 from .config_checks import integer, require
 from .configuration_bow import BowConfig
-from .input_checks import check_ids, check_input, checked_labels, mask_or_padding, real_steps
+from .input_checks import check_ids, check_input, checked_labels, mask_or_padding, real_steps, refuse_export
 from .ngram_features import counted, ngram_numbers, spelled
 from .pooling import pool_mean
 from .text_model import TextPreTrainedModel
@@ -122,6 +122,7 @@ class BowForSequenceClassification(TextPreTrainedModel):
         """
         attention_mask = mask_or_padding(self.config, input_ids, attention_mask)
         if self.config.one_pass:
+            refuse_export(self)
             logits = self.ngrams(self._checked(input_ids, inputs_embeds), real_steps(attention_mask, input_ids))
         else:
             hidden = embed(self.embed_tokens, input_ids, inputs_embeds, self.config.embedding_dropout)

@@ -18,7 +18,7 @@ from .arpa import read_arpa, write_arpa
 from .cache import check_cache, new_cache
 from .causal_lm import TextGenerationMixin
 from .configuration_ngram import NgramConfig
-from .input_checks import check_ids, check_input, label_ids, step_mask
+from .input_checks import check_ids, check_input, label_ids, refuse_export, step_mask
 from .ngram_tables import (
     FALLBACK,
     LogTables,
@@ -131,12 +131,17 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
 
     @property
     def logs(self) -> LogTables:
-        """log p of every n-gram that was counted."""
+        """log p of every n-gram that was counted. Raises ValueError for counts under smoothing `arpa`, and the other
+        way round."""
         config, taken = self.config, self.discounts.detach()  # loading makes parameters want a gradient
         versions = [(tensor.data_ptr(), tensor._version) for tensor in (self.tables[-1].counts, taken)]
         made_of = (config.smoothing, config.k, taken.device, *versions)
         if self._logs is None or self._logs[0] != made_of:
             tables = list(self.tables)
+            numbers = tables[0].counts  # above 0 if they are counts, up to 0 if they are log10 p
+            if len(numbers) and (config.smoothing == "arpa") == bool(numbers[0] > 0):
+                hold = "counts, of any smoothing but" if numbers[0] > 0 else "an ARPA file's numbers, of smoothing"
+                raise ValueError(f"smoothing is {config.smoothing!r}, and the tables hold {hold} 'arpa'")
             self._logs = made_of, log_tables(tables, taken, config.smoothing, config.k, config.vocab_size)
         return self._logs[1]
 
@@ -177,8 +182,7 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
             ValueError: no ids, an empty batch or text, an id outside the vocabulary, a mask, labels or a state of
                 another shape.
         """
-        if torch.compiler.is_exporting():
-            raise ValueError("an n-gram model is a search in tables, whose steps depend on the text: it has no export")
+        refuse_export(self)
         shift_labels, return_dict = kwargs.pop("shift_labels", None), kwargs.pop("return_dict", True)
         if kwargs.get("inputs_embeds") is not None or input_ids is None:
             raise ValueError("give input_ids: n-grams are counted of ids, and there are no embeddings")

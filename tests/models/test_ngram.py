@@ -284,11 +284,6 @@ def test_maximum_likelihood_writes_what_was_counted_and_ends_there(search):
         model.generate(torch.tensor([[3, 40]]), **options)
 
 
-def test_export_is_refused():
-    with pytest.raises(ValueError, match="an n-gram model is a search in tables"):
-        torch.export.export(ngram(), (torch.tensor([[3, 4]]),))
-
-
 # ARPA files
 
 
@@ -353,6 +348,10 @@ def test_an_arpa_file_has_equal_scores(order, fields, tmp_path):
         assert torch.equal(other.generate(batch[:1], max_new_tokens=5), model.generate(batch[:1], max_new_tokens=5))
     with pytest.raises(ValueError, match="has no counts"):
         loaded.fit(torch.tensor(ids))
+    for there, other, hold in ((loaded, "kneser_ney", "an ARPA file's numbers, of"), (model, "arpa", "counts, of any")):
+        there.config.smoothing = other  # as from_pretrained(..., smoothing=...) does
+        with pytest.raises(ValueError, match=f"smoothing is '{other}', and the tables hold {hold} smoothing"):
+            there(batch)
 
 
 @pytest.mark.parametrize(
@@ -362,15 +361,21 @@ def test_an_arpa_file_has_equal_scores(order, fields, tmp_path):
         (ARPA[: ARPA.index("-0.6")], "cut off or damaged: it has 2 of 4 2-grams"),
         (ARPA.replace("cat", "bird"), "has the word 'bird', which the tokenizer does not know"),
         (ARPA.replace("-0.4", "x"), "is damaged: could not convert"),
+        (ARPA.replace("-0.4", "nan"), "is damaged: a 2-gram's log10 of a probability is above 0 or no number"),
+        (ARPA.replace("-0.4", "0.4"), "is damaged: a 2-gram's log10 of a probability is above 0 or no number"),
+        (ARPA.encode("utf-16"), "is no ARPA file, or damaged: 'utf-8' codec"),
         (ARPA, "lacks 1 tokens that the tokenizer has, such as"),
         (ARPA.replace("the dog", "the cat").replace("-1.0\t<unk>", "-1.0\t<unk>\n-2.0\t<pad>").replace("1=6", "1=7"),
          "has a 2-gram twice"),
     ],
 )  # fmt: skip
 def test_a_wrong_arpa_file_is_one_clear_error(text, message, tmp_path):
-    (tmp_path / "lm.arpa").write_text(text)
+    (tmp_path / "lm.arpa").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         NgramForCausalLM.from_arpa(tmp_path / "lm.arpa", train_word_tokenizer(["the cat dog"]))
+    (tmp_path / "lm.arpa.gz").write_text("no archive")
+    with pytest.raises(ValueError, match="no ARPA file, or damaged: Not a gzipped file"):
+        NgramForCausalLM.from_arpa(tmp_path / "lm.arpa.gz", train_word_tokenizer(["the cat dog"]))
     with pytest.raises(FileNotFoundError, match="no ARPA file at"):
         NgramForCausalLM.from_arpa(tmp_path / "lm.arp", train_word_tokenizer(["the cat dog"]))
 
