@@ -332,7 +332,7 @@ def test_exporters_of_other_families(name, exporter, tmp_path):
 @pytest.mark.parametrize("name", sorted(FAMILIES.keys() - set(TRAINED)))
 def test_families_that_look_ngrams_up_refuse_export(name):
     ids, _ = batch_of(3, 7)
-    with pytest.raises(ValueError, match="looks n-grams up in sorted tables, .* it has no export to ONNX"):
+    with pytest.raises(ValueError, match=r"looks n-grams up in sorted tables, .* it has no export to ONNX"):
         torch.export.export(FAMILIES[name](), (ids,))
 
 
