@@ -121,12 +121,13 @@ def module_of(task: str, recipe: dict, options: Options) -> type[TextModule]:
             value = yaml.safe_load(value)
             for key in reversed(name.split(".")[2:]):
                 value = {key: value}
-            config = merged(config, value or {}) if isinstance(value, dict | None) else value
+            # a whole one takes the place of the recipe's, as jsonargparse has it
+            config = (value or {}) if name == "model.config" else merged(config, value)
     module = CLASSES[task][0]
     if task not in ONE_PASS or not isinstance(config, dict):
         return module
-    family = families(module.auto_class).get(config.get("model_type", "rnn"))
     with contextlib.suppress(ValueError, TypeError):
+        family = families(module.auto_class).get(config.get("model_type", "rnn"))
         if family and family(**{name: value for name, value in config.items() if name != "model_type"}).one_pass:
             return ONE_PASS[task]
     return module
