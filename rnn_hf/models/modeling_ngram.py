@@ -205,7 +205,7 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
             wanted = slice_logits_to_keep(contexts, logits_to_keep)
             rows = all_log_probs(list(self.tables), self.logs, wanted.flatten(0, 1))
             logits = rows.view(*wanted.shape[:2], -1)
-        layers = () if kwargs.get("output_hidden_states") else None  # of none, where generate() wants some
+        layers = () if kwargs.get("output_hidden_states") else None  # generate() goes over what it asks for
         output = CausalLMOutputWithPast(loss, logits, past_key_values, hidden_states=layers)
         return output if return_dict else output.to_tuple()
 

@@ -150,6 +150,7 @@ def test_penalties_of_layers_over_time_are_refused_where_there_are_none(tmp_path
     (["--trainer.max_epochs", "3"], "bow is fitted in one pass: trainer.max_epochs must be 1; got 3"),
     (["--max_steps", "3"], "bow is fitted in one pass: trainer.max_steps must be -1; got 3"),
     (["--trainer.val_check_interval", "0.5"], "trainer.val_check_interval must be 1.0; got 0.5"),
+    (["--trainer.val_check_interval", "1"], "trainer.val_check_interval must be 1.0; got 1"),
     (["--trainer.gradient_clip_val", "1"], "trainer.gradient_clip_val must be None; got 1"),
     (["--data.dataset", "reviws"], "did you mean"),
     (["--data.label_column", "lable"], "did you mean 'label'"),
