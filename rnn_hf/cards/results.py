@@ -67,7 +67,23 @@ def _interval(facts: Facts, name: str, value: float, counted: str | None):
 
 
 def baselines(facts: Facts) -> list[tuple[str, float | None, float | None]]:
-    """(name, validation, test) of what the simplest system reaches."""
+    """(name, validation, test) of what the simplest system reaches, and the same counts under other smoothings."""
     found = facts.get("data", "baselines", default={})
     names = dict.fromkeys(key.partition("/")[2] for key in found)
-    return [(name.replace("_", " "), found.get(f"validation/{name}"), found.get(f"test/{name}")) for name in names]
+    rows = [(name.replace("_", " "), found.get(f"validation/{name}"), found.get(f"test/{name}")) for name in names]
+    splits = [facts.get("reports", split, "smoothing", default={}) for split in ("validation", "test")]
+    for name in dict.fromkeys(name for split in splits for name in split):
+        if name != facts.config.get("smoothing"):
+            row = [split.get(name, {"perplexity": None}) for split in splits]
+            words = name.replace("kneser_ney", "Kneser-Ney").replace("add_k", "add-k").replace("_", " ")
+            rows.append((f"perplexity by {words}", *(_or_infinite(found) for found in row)))
+            if any(found.get("zero_probability_share") for found in row):
+                shares = (found.get("zero_probability_share") for found in row)
+                rows.append((f"share of tokens with probability 0 by {words}", *shares))
+    return rows
+
+
+def _or_infinite(smoothing: dict[str, float | None]) -> float | None:
+    """The perplexity, which JSON has as null where it is infinite."""
+    infinite = smoothing["perplexity"] is None and smoothing.get("zero_probability_share")
+    return float("inf") if infinite else smoothing["perplexity"]

@@ -65,7 +65,8 @@ def described(facts: Facts) -> Iterator[tuple[str, str]]:
         if isinstance(value, int | float):
             yield name, f"{value:.6g}"
     if (steps := get("steps")) is not None:
-        yield "trained", f"{steps:,} steps" + (f" in {get('wall_seconds'):,.0f} s" if get("wall_seconds") else "")
+        done = f"{steps:,} steps" if steps else "one pass"
+        yield "trained", done + (f" in {get('wall_seconds'):,.0f} s" if get("wall_seconds") else "")
     if versions := get("versions"):
         yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
     card = facts.folder / "README.md"

@@ -51,7 +51,7 @@ from ..training.hardware import hardware
 from ..training.language_modeling import LanguageModelingModule
 from ..training.metrics_file import MetricsFile
 from ..training.module import TextModule
-from ..training.one_pass import ONE_PROCESS
+from ..training.one_pass import ONE_PROCESS, check_trainer
 from ..training.pretrained import model_config
 from ..training.signals import Interrupted, Signals
 from ..training.tagging import TaggingModule
@@ -122,12 +122,13 @@ def module_of(task: str, recipe: dict, options: Options) -> type[TextModule]:
             value = yaml.safe_load(value)
             for key in reversed(name.split(".")[2:]):
                 value = {key: value}
-            config = merged(config, value or {}) if isinstance(value, dict | None) else value
+            # a whole one takes the place of the recipe's, as jsonargparse has it
+            config = (value or {}) if name == "model.config" else merged(config, value)
     module = CLASSES[task][0]
     if task not in ONE_PASS or not isinstance(config, dict):
         return module
-    family = families(module.auto_class).get(config.get("model_type", "rnn"))
     with contextlib.suppress(ValueError, TypeError):
+        family = families(module.auto_class).get(config.get("model_type", "rnn"))
         if family and family(**{name: value for name, value in config.items() if name != "model_type"}).one_pass:
             return ONE_PASS[task]
     return module
@@ -305,6 +306,8 @@ class FitCLI(LightningCLI):
         for name in ("max_epochs", "max_steps", "limit_train_batches"):
             if settings[name] == 0:
                 raise ValueError(f"trainer.{name} must be more than 0, or nothing is trained; got {settings[name]!r}")
+        if self.module.one_pass:
+            check_trainer(self.config.model.config["model_type"], settings)
         if settings.logger not in (None, True) and self.config.logger != "csv":
             raise ValueError(f"give logger ({self.config.logger}) or trainer.logger; got both")
         here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
@@ -490,6 +493,8 @@ class FitCLI(LightningCLI):
             refresh(folder)
             for name, value in (report["data"]["baselines"] | self.model.metrics).items():
                 print(f"{name} {value:.6g}")
+            for line in self.model.report_lines():
+                print(line)
             print(f"wrote {folder}", flush=True)
             if self.push is not None:
                 self._push(folder)

@@ -79,7 +79,10 @@ def read_arpa(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[NgramTable
     ids = tokenizer.get_vocab() | {BEGIN: end, END: end}
     if tokenizer.unk_token_id is not None:
         ids |= dict.fromkeys((UNKNOWN, "<UNK>"), tokenizer.unk_token_id)
-    sections = list(_sections(file, ids))
+    try:
+        sections = list(_sections(file, ids))
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise ValueError(f"{file} is no ARPA file, or damaged: {error}") from error
     order = len(sections)
     tokens, log10, weights = zip(*sections, strict=True)
     begins = log10[0] <= NEVER  # the line of <s>, which is a context alone
@@ -154,4 +157,7 @@ def _sections(file: Path, ids: dict[str, int]) -> Iterator[tuple[Tensor, Tensor,
                 raise ValueError(f"{file} has the word {error}, which the tokenizer does not know") from error
             except ValueError as error:
                 raise ValueError(f"{file} is damaged: {error}") from error
-            yield tokens, log10, torch.tensor(weights, dtype=torch.float64)
+            weights = torch.tensor(weights, dtype=torch.float64)
+            if not (log10 <= 0).all() or not log10.isfinite().all() or not weights.isfinite().all():
+                raise ValueError(f"{file} is damaged: a {n}-gram's log10 of a probability is above 0 or no number")
+            yield tokens, log10, weights

@@ -61,7 +61,6 @@ class CnnConfig(CheckedConfig):
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | list[int] | None = None
-    tie_word_embeddings: bool = False  # there is no head to share them with
 
     field_rules = {
         "vocab_size": integer(1),

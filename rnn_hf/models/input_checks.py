@@ -26,6 +26,15 @@ def real_steps(attention_mask: Tensor | None, given: Tensor) -> Tensor:
     return torch.ones(given.shape[:2], dtype=torch.bool, device=given.device) if mask is None else mask
 
 
+def refuse_export(model: torch.nn.Module) -> None:
+    """Raises ValueError within torch.export and torch.onnx.export, for models that look n-grams up."""
+    if torch.compiler.is_exporting():
+        raise ValueError(
+            f"{type(model).__name__} looks n-grams up in sorted tables, which no exported program can do: it has no "
+            "export to ONNX or by torch.export"
+        )
+
+
 def check_input(given: Tensor, is_ids: bool) -> None:
     """Raises ValueError unless ids are (batch, time) or embeddings (batch, time, features), with a token at least."""
     if given.ndim != (2 if is_ids else 3):

@@ -17,7 +17,7 @@ from transformers.utils import can_return_tuple, is_tracing
 from .bag_of_words import fit_bag_of_words
 from .config_checks import integer, require
 from .configuration_bow import BowConfig
-from .input_checks import check_ids, check_input, checked_labels, mask_or_padding, real_steps
+from .input_checks import check_ids, check_input, checked_labels, mask_or_padding, real_steps, refuse_export
 from .ngram_features import counted, ngram_numbers, spelled
 from .pooling import pool_mean
 from .text_model import TextPreTrainedModel
@@ -49,7 +49,7 @@ class NgramScores(nn.Module):
             values = values * counts
         numbers = numbers.clamp(min=0)
         if not len(self.table):
-            return self.bias.expand(len(input_ids), -1)
+            return self.bias.repeat(len(input_ids), 1)
         if self.config.features == "tfidf":
             values = F.normalize(values * self.idf[numbers], dim=1)
         return F.embedding_bag(numbers, self.weight, mode="sum", per_sample_weights=values) + self.bias
@@ -69,14 +69,14 @@ class BowForSequenceClassification(TextPreTrainedModel):
         "AutoModelForSequenceClassification": "modeling_bow.BowForSequenceClassification",
     }
     accepts_loss_kwargs = False  # the loss is a batch's mean: Trainer divides it by its accumulation steps
-    # Sums of thousands of weights. Not the table, whose int64 would become float32 too.
-    _keep_in_fp32_modules_strict = ["ngrams.weight", "ngrams.bias", "ngrams.idf"]
 
     def __init__(self, config: BowConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         if config.one_pass:
             self.ngrams = NgramScores(config)
+            # Sums of thousands of weights. Not the table, whose int64 would become float32 too.
+            self._keep_in_fp32_modules_strict = [f"ngrams.{name}" for name, _ in self.ngrams.named_parameters()]
         else:
             self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
             widths = [config.embedding_size] + [config.hidden_size] * config.num_hidden_layers
@@ -122,6 +122,7 @@ class BowForSequenceClassification(TextPreTrainedModel):
         """
         attention_mask = mask_or_padding(self.config, input_ids, attention_mask)
         if self.config.one_pass:
+            refuse_export(self)
             logits = self.ngrams(self._checked(input_ids, inputs_embeds), real_steps(attention_mask, input_ids))
         else:
             hidden = embed(self.embed_tokens, input_ids, inputs_embeds, self.config.embedding_dropout)

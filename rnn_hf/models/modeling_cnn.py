@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import Cache
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, SequenceClassifierOutput
-from transformers.utils import can_return_tuple, is_tracing
+from transformers.utils import is_tracing
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -26,11 +26,13 @@ from .token_embedding import embed
 from .window import read_windows
 
 
-class WindowLayer(nn.Module):
-    """Filters over windows of several widths, each window around one token (Kim 2014, eq. 2)."""
+class WindowLayer(GradientCheckpointingLayer):
+    """Filters over windows of several widths, each window around one token (Kim 2014, eq. 2), in a `residual` layer
+    added to what it reads."""
 
-    def __init__(self, features: int, kernel_sizes: list[int], num_filters: int):
+    def __init__(self, features: int, kernel_sizes: list[int], num_filters: int, residual: bool):
         super().__init__()
+        self.residual = residual
         self.filters = nn.ModuleList(nn.Conv1d(features, num_filters, width) for width in kernel_sizes)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
@@ -40,7 +42,8 @@ class WindowLayer(nn.Module):
         for convolution in self.filters:
             before, after = (convolution.kernel_size[0] - 1) // 2, convolution.kernel_size[0] // 2
             found.append(F.relu(convolution(F.pad(channels, (before, after)))))
-        return torch.cat(found, 1).transpose(1, 2).masked_fill(~mask[..., None], 0)
+        out = torch.cat(found, 1).transpose(1, 2).masked_fill(~mask[..., None], 0)
+        return out + hidden if self.residual else out
 
 
 class CnnPreTrainedModel(TextPreTrainedModel):
@@ -162,23 +165,24 @@ class CnnForSequenceClassification(CnnPreTrainedModel):
     """One label, several, or a number for a text (`config.problem_type`, else by the labels given)."""
 
     accepts_loss_kwargs = False  # the loss is a batch's mean: Trainer divides it by its accumulation steps
-    _no_split_modules = ["WindowLayer"]
-    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": WindowLayer}
 
     def __init__(self, config: CnnConfig):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, config.pad_token_id)
         self.input_dropout = LockedDropout(config.input_dropout)
-        widths = [config.embedding_size] + [config.output_size] * (config.num_hidden_layers - 1)
-        self.layers = nn.ModuleList(WindowLayer(width, config.kernel_sizes, config.num_filters) for width in widths)
+        sizes = config.kernel_sizes, config.num_filters
+        self.layers = nn.ModuleList(WindowLayer(width, *sizes, i > 0) for i, width in enumerate(config.layer_sizes))
         self.hidden_dropout = LockedDropout(config.hidden_dropout)
         self.pooler = Pooler("max", config.output_size)
         self.dropout = nn.Dropout(config.output_dropout)
         self.score = nn.Linear(config.output_size, config.num_labels)
+        self.gradient_checkpointing = False
         self.post_init()
 
-    @can_return_tuple
+    @merge_with_config_defaults
+    @capture_outputs
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -198,7 +202,8 @@ class CnnForSequenceClassification(CnnPreTrainedModel):
                 `(batch, num_labels)`, or `(batch,)` of one target, numbers for regression.
 
         Returns:
-            `loss`, `logits` (`torch.Tensor` of shape `(batch, num_labels)`).
+            `loss`, `logits` (`torch.Tensor` of shape `(batch, num_labels)`), and by `output_hidden_states=True`
+            `hidden_states`, what each layer reads and gives, with a row's real tokens first.
 
         Raises:
             ValueError: not exactly one of ids and embeddings; an empty batch or text; an id outside the vocabulary; a
@@ -209,11 +214,7 @@ class CnnForSequenceClassification(CnnPreTrainedModel):
         mask, embedded = left_aligned(real_steps(attention_mask, embedded), embedded)
         hidden = self.input_dropout(embedded.masked_fill(~mask[..., None], 0))
         for i, layer in enumerate(self.layers):
-            if i == 0:
-                hidden = layer(hidden, mask)
-            else:
-                hidden = self.hidden_dropout(hidden)
-                hidden = layer(hidden, mask) + hidden
+            hidden = layer(hidden if i == 0 else self.hidden_dropout(hidden), mask)
         logits = self.score(self.dropout(self.pooler(hidden, mask)))
         loss = None
         if labels is not None:

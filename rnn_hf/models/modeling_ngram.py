@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerBase
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
@@ -18,7 +18,7 @@ from .arpa import read_arpa, write_arpa
 from .cache import check_cache, new_cache
 from .causal_lm import TextGenerationMixin
 from .configuration_ngram import NgramConfig
-from .input_checks import check_ids, check_input, label_ids, step_mask
+from .input_checks import check_ids, check_input, label_ids, refuse_export, step_mask
 from .ngram_tables import (
     FALLBACK,
     LogTables,
@@ -31,6 +31,35 @@ from .ngram_tables import (
 )
 from .text_model import TextPreTrainedModel
 from .window import read_windows
+
+
+class EndOfWhatWasCounted(LogitsProcessor):
+    """Ends a text of `generate()` where no token has a probability: maximum likelihood has no counts to go on by.
+
+    Such are rows that a search has given up already (beams, drafts, texts that ended before others of the batch), and
+    texts that ran into the end of what was counted.
+
+    Raises:
+        ValueError: nothing is possible after a prompt itself, or there is no end of text.
+    """
+
+    def __init__(self, prompt_length: int | None, ends: list[int]):
+        self.prompt_length, self.ends = prompt_length, ends
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        dead = ~scores.amax(-1).isfinite()
+        if not dead.any():
+            return scores
+        row = int(dead.nonzero()[0])
+        if input_ids.shape[1] == self.prompt_length or not self.ends:
+            cure = "" if self.ends else ", or an eos_token_id that ends the text there"
+            raise ValueError(
+                f"no token may follow {input_ids[row, -5:].tolist()} (row {row}): smoothing 'maximum_likelihood' gives "
+                f"what was not counted probability 0. Load the model with another smoothing{cure}"
+            )
+        scores = scores.masked_fill(dead[:, None], -torch.inf)
+        scores[dead, self.ends[0]] = 0
+        return scores
 
 
 class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
@@ -102,12 +131,17 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
 
     @property
     def logs(self) -> LogTables:
-        """log p of every n-gram that was counted."""
+        """log p of every n-gram that was counted. Raises ValueError for counts under smoothing `arpa`, and the other
+        way round."""
         config, taken = self.config, self.discounts.detach()  # loading makes parameters want a gradient
         versions = [(tensor.data_ptr(), tensor._version) for tensor in (self.tables[-1].counts, taken)]
         made_of = (config.smoothing, config.k, taken.device, *versions)
         if self._logs is None or self._logs[0] != made_of:
             tables = list(self.tables)
+            numbers = tables[0].counts  # above 0 if they are counts, up to 0 if they are log10 p
+            if len(numbers) and (config.smoothing == "arpa") == bool(numbers[0] > 0):
+                hold = "counts, of any smoothing but" if numbers[0] > 0 else "an ARPA file's numbers, of smoothing"
+                raise ValueError(f"smoothing is {config.smoothing!r}, and the tables hold {hold} 'arpa'")
             self._logs = made_of, log_tables(tables, taken, config.smoothing, config.k, config.vocab_size)
         return self._logs[1]
 
@@ -148,6 +182,7 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
             ValueError: no ids, an empty batch or text, an id outside the vocabulary, a mask, labels or a state of
                 another shape.
         """
+        refuse_export(self)
         shift_labels, return_dict = kwargs.pop("shift_labels", None), kwargs.pop("return_dict", True)
         if kwargs.get("inputs_embeds") is not None or input_ids is None:
             raise ValueError("give input_ids: n-grams are counted of ids, and there are no embeddings")
@@ -170,7 +205,8 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
             wanted = slice_logits_to_keep(contexts, logits_to_keep)
             rows = all_log_probs(list(self.tables), self.logs, wanted.flatten(0, 1))
             logits = rows.view(*wanted.shape[:2], -1)
-        output = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=past_key_values)
+        layers = () if kwargs.get("output_hidden_states") else None  # generate() goes over what it asks for
+        output = CausalLMOutputWithPast(loss, logits, past_key_values, hidden_states=layers)
         return output if return_dict else output.to_tuple()
 
     def _contexts(self, input_ids: Tensor, attention_mask: Tensor | None, cache: Cache | None) -> Tensor:
@@ -198,9 +234,17 @@ class NgramForCausalLM(TextPreTrainedModel, TextGenerationMixin):
         contexts = self._contexts(input_ids, attention_mask, past_key_values).flatten(0, 1)
         return token_log_probs(list(self.tables), self.logs, contexts, targets.flatten()).view(targets.shape).float()
 
-    def resize_token_embeddings(self, *args, **kwargs):
-        """Raises ValueError: tables of counts are of one vocabulary."""
-        raise ValueError("resize_token_embeddings is for embeddings: an n-gram model is counted anew with its tokens")
+    def _get_logits_processor(self, generation_config, input_ids_seq_length=None, *args, **kwargs):
+        processors = super()._get_logits_processor(generation_config, input_ids_seq_length, *args, **kwargs)
+        if self.config.smoothing == "maximum_likelihood":
+            ends = generation_config._eos_token_tensor
+            end = EndOfWhatWasCounted(
+                None if generation_config.is_assistant else input_ids_seq_length,  # any draft is as good as none
+                [] if ends is None else ends.tolist(),
+            )
+            processors.insert(0, end)  # before what cannot compute with NaN, as beams give it
+            processors.insert(-1, end)  # after what forbids tokens, before the last check
+        return processors
 
     @classmethod
     def from_arpa(cls, file: str | Path, tokenizer: PreTrainedTokenizerBase) -> "NgramForCausalLM":

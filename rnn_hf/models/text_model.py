@@ -204,7 +204,15 @@ class TextPreTrainedModel(PreTrainedModel):
     def resize_token_embeddings(
         self, new_num_tokens: int | None = None, pad_to_multiple_of: int | None = None, *args, **kwargs
     ) -> nn.Embedding:
-        """As in transformers. Raises ValueError where the model cannot have that size (`_check_vocab_size`)."""
+        """As in transformers. Raises ValueError where the model cannot have that size (`_check_vocab_size`), and where
+        it has no embeddings."""
+        if self.config.one_pass:
+            raise ValueError(
+                f"resize_token_embeddings is for embeddings, and {type(self).__name__} has none: fit it anew with its "
+                "tokens"
+            )
+        if pad_to_multiple_of is not None and not isinstance(pad_to_multiple_of, int):
+            return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, *args, **kwargs)  # which refuses
         require(integer(1, optional=True), pad_to_multiple_of=pad_to_multiple_of)
         now, multiple = self.get_input_embeddings().num_embeddings, pad_to_multiple_of or 1
         size = -(-(now if new_num_tokens is None else new_num_tokens) // multiple) * multiple

@@ -11,6 +11,7 @@ from transformers.cache_utils import STATIC_LAYER_TYPE_MAPPING, Cache
 from transformers.utils import is_tracing
 
 from .cache import MAX_HISTORY, RnnCacheLayer, checked_state
+from .padding import left_aligned
 
 
 class WindowCacheLayer(RnnCacheLayer):
@@ -48,9 +49,8 @@ def read_windows(
         before = torch.cat([before.new_full((batch, width - before.shape[1], *steps.shape[2:]), empty), before], 1)
     if mask is not None and not is_tracing(mask) and bool(mask.all()):
         mask = None
-    if mask is not None:  # the real steps first, in their order
-        order = mask.logical_not().long().argsort(dim=1, stable=True)
-        steps = steps.gather(1, order.view(batch, time, *[1] * (steps.ndim - 2)).expand_as(steps))
+    if mask is not None:
+        steps = left_aligned(mask, steps)[1]
     windows = torch.cat([before, steps], 1).unfold(1, width, 1)  # after 0, 1, ... real steps
     windows = windows if steps.ndim == 2 else windows.movedim(-1, 2)
     if mask is not None:

@@ -50,6 +50,13 @@ class CountingModule(OnePassModule):
     def evaluation_report(self):
         return {"smoothing": compare_smoothings(self.model, self.evaluated), **self.evaluation.report()}
 
+    def report_lines(self):
+        split = list(self.reports)[-1]  # test, where there is one
+        yield f"{split} perplexity and share of tokens with probability 0, of the same counts under each smoothing:"
+        for name, found in self.reports[split]["smoothing"].items():
+            perplexity = "infinite" if found["perplexity"] is None else f"{found['perplexity']:.6g}"
+            yield f"  {name:<20} {perplexity:>10} {found['zero_probability_share']:>7.1%}"
+
     on_validation_epoch_start = on_test_epoch_start = _start_evaluation
     validation_step = test_step = _evaluation_step
 

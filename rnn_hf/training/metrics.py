@@ -106,7 +106,10 @@ class LanguageModelingEvaluation:
         self.state = output.past_key_values
         if model.config.one_pass:
             smoothing = model.config.smoothing
-            self.cure["cure"] = f"some token has probability 0 under smoothing {smoothing!r}; give another"
+            self.cure["cure"] = (
+                f"some token has probability 0 under smoothing {smoothing!r}; give another. The report of such a run "
+                f"has this one's figures too, and its model opens with smoothing={smoothing!r}"
+            )
         self.nats.update(output.loss, (batch["shift_labels"] != IGNORED).sum())
         self.per_token = {
             unit: batch[f"{unit}s_per_token"] for unit in ("character", "byte") if f"{unit}s_per_token" in batch

@@ -435,6 +435,10 @@ class TextModule(L.LightningModule):
         """What the evaluation says beside its metrics, ready for JSON."""
         return self.evaluation.report(self.model.config.id2label)
 
+    def report_lines(self) -> Iterable[str]:
+        """What a run prints of its reports at its end."""
+        return []
+
     on_validation_epoch_start = on_test_epoch_start = _start_evaluation
     validation_step = test_step = _evaluation_step
 

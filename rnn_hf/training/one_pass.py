@@ -5,6 +5,24 @@ from typing import Any
 from .module import TextModule
 
 ONE_PROCESS = "{} is fitted to all training data by one process: start one, with trainer.devices 1"
+# of the trainer: what takes all batches once and evaluates only then, and has no optimiser
+ONE_PASS = {
+    "max_steps": (-1,),
+    "max_epochs": (1,),
+    "val_check_interval": (1.0, None),
+    "accumulate_grad_batches": (1,),
+    "gradient_clip_val": (None,),
+}
+
+
+def check_trainer(model_type: str, trainer: Any) -> None:
+    """Raises ValueError unless `trainer`, or its arguments, takes all batches once and evaluates only then."""
+    if trainer.fast_dev_run:
+        return
+    for name, allowed in ONE_PASS.items():
+        # as text: 1 is not 1.0 there, which are a batch and an epoch
+        if str(given := getattr(trainer, name)) not in map(str, allowed):
+            raise ValueError(f"{model_type} is fitted in one pass: trainer.{name} must be {allowed[0]}; got {given}")
 
 
 class OnePassModule(TextModule):
@@ -13,7 +31,7 @@ class OnePassModule(TextModule):
     A task gives what `TextModule` wants, and `fit_batches` in the place of a training loss.
 
     Raises:
-        ValueError: more than one process, or epochs other than one.
+        ValueError: more than one process, epochs other than one, or steps.
     """
 
     one_pass = True
@@ -25,11 +43,10 @@ class OnePassModule(TextModule):
         self.batches: list[dict[str, Any]] = []
 
     def setup(self, stage: str) -> None:
-        name, epochs = self.model.config.model_type, self.trainer.max_epochs
         if self.trainer.world_size > 1:
-            raise ValueError(ONE_PROCESS.format(name))
-        if stage == "fit" and epochs != 1:
-            raise ValueError(f"{name} is fitted in one pass: trainer.max_epochs must be 1; got {epochs}")
+            raise ValueError(ONE_PROCESS.format(self.model.config.model_type))
+        if stage == "fit":
+            check_trainer(self.model.config.model_type, self.trainer)
 
     def configure_optimizers(self):
         return None

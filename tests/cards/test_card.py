@@ -122,3 +122,23 @@ def test_perplexity_has_an_interval_where_the_loss_has_a_standard_error(bare):
     assert "from the spread of the loss between blocks of text" in text
     change(made, reports={})
     assert "| Perplexity | 54.60 |  |" in refresh(made).read_text()
+
+
+def test_other_smoothings_stand_beside_a_counted_model_s_own(bare):
+    made = bare("lm")
+    (made / "config.json").write_text(
+        json.dumps(json.loads((made / "config.json").read_text()) | {"smoothing": "kneser_ney"})
+    )
+    smoothing = {
+        "kneser_ney": {"perplexity": 50.0, "zero_probability_share": 0.0},
+        "add_k": {"perplexity": 400.0, "zero_probability_share": 0.0},
+        "maximum_likelihood": {"perplexity": None, "zero_probability_share": 0.25},
+    }
+    report = {"metrics": {"test/perplexity": 50.0}, "reports": {"test": {"smoothing": smoothing}}}
+    (made / "metrics.json").write_text(json.dumps(report))
+    rows = [line for line in refresh(made).read_text().splitlines() if line.startswith("| To compare")]
+    assert rows == [
+        "| To compare: perplexity by add-k | 400.0 |  |",
+        "| To compare: perplexity by maximum likelihood | inf |  |",
+        "| To compare: share of tokens with probability 0 by maximum likelihood | 0.2500 |  |",
+    ]

@@ -186,6 +186,18 @@ def test_fitted_weights_stay_float32(dtype, tmp_path):
     assert torch.equal(half(ids).logits, model(ids).logits)
 
 
+def test_a_new_model_finds_all_labels_alike():
+    model = BowForSequenceClassification(BowConfig(vocab_size=41, num_labels=3))
+    with torch.no_grad():
+        logits = model(torch.tensor([[5, 6], [7, 8]])).logits
+    assert logits.numpy().tolist() == [[0.0] * 3] * 2  # which a pipeline asks for
+
+
+def test_a_vocabulary_of_another_size_needs_another_fit():
+    with pytest.raises(ValueError, match="BowForSequenceClassification has none: fit it anew"):
+        bow().resize_token_embeddings(50)
+
+
 def test_weightiest_features():
     tokenizer = train_word_tokenizer(["good film", "good story", "bad film", "bad story", "not good"])
     rows = [(text, i) for text, i in (("good film", 1), ("bad story", 0), ("not good", 0), ("good story", 1))]

@@ -54,6 +54,27 @@ def test_layers_after_the_first_add_to_what_they_read():
     torch.testing.assert_close(model(ids).logits, shallow(ids).logits)
 
 
+def test_hidden_states_are_what_each_layer_reads_and_gives():
+    model = cnn(num_hidden_layers=3, kernel_sizes=[3])
+    ids = torch.tensor([[0, 0, 5, 6, 7], [8, 9, 5, 6, 7]])  # real tokens first
+    states = model(ids, output_hidden_states=True).hidden_states
+    assert [state.shape[-1] for state in states] == [6, 5, 5, 5]
+    torch.testing.assert_close(states[0][0, :3], model.embed_tokens(ids[0, 2:]))
+    torch.testing.assert_close(model.score(states[-1][0, :3].amax(0)), model(ids).logits[0])
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    model, gradients = cnn(num_hidden_layers=3).train(), []
+    ids = torch.randint(3, 41, (2, 7))
+    for _ in range(2):
+        model.zero_grad()
+        model(ids, labels=torch.tensor([0, 2])).loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
+        model.gradient_checkpointing_enable()
+    assert model.is_gradient_checkpointing
+    torch.testing.assert_close(*gradients)
+
+
 def test_padding_is_told_by_its_id_without_a_mask():
     model = cnn()
     ids = torch.tensor([[5, 6, 7, 0, 0]])

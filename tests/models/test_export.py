@@ -22,7 +22,7 @@ from transformers.exporters.utils import get_leaf_tensors
 from rnn_hf import RnnForCausalLM, RnnForSequenceClassification, RnnForTokenClassification, RnnModel, new_cache
 from rnn_hf.models.cache import detach_
 
-from .conftest import CELLS, CONNECTIONS, POOLINGS, randomise, tiny_config
+from .conftest import CELLS, CONNECTIONS, LANGUAGE_MODELS, MODELS, POOLINGS, randomise, tiny_config
 
 ALL = [f"{cell}-{connection}" for cell, connection in itertools.product(CELLS, CONNECTIONS)]
 ONE_EACH = ["elman-residual", "gru-highway", "lstm-none"]
@@ -316,15 +316,39 @@ def test_exporters(kind, exporter, head, tmp_path):
         torch.testing.assert_close(found, get_leaf_tensors(model(**inputs)), **TOLERANCE)
 
 
+FAMILIES = {name: make for name, make in MODELS.items() if not name.startswith("rnn")}
+TRAINED = [name for name, make in FAMILIES.items() if not make().config.one_pass]
+
+
+@cases(("name", "exporter"), itertools.product(TRAINED, EXPORTERS), fast=lambda *v: v == ("cnn classifier", "onnx"))
+@torch.no_grad()
+def test_exporters_of_other_families(name, exporter, tmp_path):
+    model = FAMILIES[name]()
+    make, config = EXPORTERS[exporter]
+    make().export(model, named(batch_of(3, 7)), config=config(dynamic=True)).save_pretrained(tmp_path)
+    exported = ExportedModel.from_pretrained(tmp_path)
+    for size in SIZES:
+        inputs = named(batch_of(*size))
+        found = get_leaf_tensors(exported(**inputs))
+        torch.testing.assert_close(found, get_leaf_tensors(model(**inputs)), **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - set(TRAINED)))
+def test_families_that_look_ngrams_up_refuse_export(name):
+    ids, _ = batch_of(3, 7)
+    with pytest.raises(ValueError, match=r"looks n-grams up in sorted tables, .* it has no export to ONNX"):
+        torch.export.export(FAMILIES[name](), (ids,))
+
+
 @cases(
     ("kind", "exporter", "dynamic", "implementation"),
-    itertools.product(ONE_EACH, EXPORTERS, [True, False], [None, "static"]),
+    itertools.product([*ONE_EACH, "cnn", "ffn"], EXPORTERS, [True, False], [None, "static"]),
     fast=lambda *v: v == ("elman-residual", "dynamo", True, None),
 )
 @torch.no_grad()
 def test_exporters_for_generation(kind, exporter, dynamic, implementation):
     """Prefill and decoding as generate() calls them: the state that one program puts out goes into the other."""
-    model = build(RnnForCausalLM, kind)
+    model = LANGUAGE_MODELS[kind](eos_token_id=None) if kind in LANGUAGE_MODELS else build(RnnForCausalLM, kind)
     make, export_config = EXPORTERS[exporter]
     exported = make().export_for_generation(
         model,

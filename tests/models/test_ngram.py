@@ -1,18 +1,20 @@
 """Counts and smoothing against the textbook's formulas, normalisation, tables of any size, ARPA files."""
 
 import gzip
+import itertools
 import math
 import random
 from collections import defaultdict
 
 import pytest
 import torch
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from rnn_hf import NgramConfig, NgramForCausalLM, load_state, new_cache, save_state, train_word_tokenizer
 from rnn_hf.models.ngram_tables import FALLBACK, count_ngrams, discounts
 
-from .conftest import ShapesMade, ngram
+from .conftest import SPECIAL, ShapesMade, ngram
 
 END, VOCABULARY = 2, 40
 SMOOTHINGS = ["modified_kneser_ney", "kneser_ney", "add_k", "maximum_likelihood"]
@@ -231,7 +233,7 @@ def test_a_state_in_a_file(tmp_path):
         (lambda m: m.fit(torch.tensor([3])), r"ids must be of shape \(1 \+ tokens,\)"),
         (lambda m: m.fit(torch.tensor([3, 41])), "token ids must be from 0 to 40; got 41"),
         (lambda m: m(inputs_embeds=torch.zeros(1, 2, 3)), "give input_ids"),
-        (lambda m: m.resize_token_embeddings(50), "counted anew"),
+        (lambda m: m.resize_token_embeddings(50), "NgramForCausalLM has none: fit it anew"),
         (lambda m: NgramConfig(order=0), "order must be a whole number from 1"),
         (lambda m: NgramConfig(prune_counts=[1, 0]), "prune_counts must be a list of counts that begins with 0"),
         (lambda m: NgramConfig(num_ngrams=[3], order=2), "num_ngrams must have 2 numbers"),
@@ -242,6 +244,44 @@ def test_a_state_in_a_file(tmp_path):
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call(ngram())
+
+
+# Writing without smoothing
+
+
+SEARCHES = {
+    "greedy": {},
+    "sampling": {"do_sample": True, "top_p": 0.9},
+    "sampling by entropy": {"do_sample": True, "eta_cutoff": 0.01},
+    "beams": {"num_beams": 4, "num_return_sequences": 2},
+    "beam sampling": {"num_beams": 3, "do_sample": True},
+    "lookup": {"prompt_lookup_num_tokens": 4},
+    "assisted": {"assistant_model": True},
+    "assisted sampling": {"assistant_model": True, "do_sample": True},
+    "longer than what was counted": {"min_new_tokens": 15},
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_maximum_likelihood_writes_what_was_counted_and_ends_there(search):
+    """Of texts that hardly share a word most tokens are impossible, and after an impossible one all are."""
+    texts = torch.arange(3, 39).view(6, 6)
+    texts[:, 3] = 9  # after which the ways part
+    ids = F.pad(texts, (1, 0), value=2).flatten()  # the end of a text begins the next
+    model = NgramForCausalLM(NgramConfig(**SPECIAL, order=2, smoothing="maximum_likelihood")).fit(ids).eval()
+    options = {"do_sample": False, "max_new_tokens": 20, **SEARCHES[search]}
+    alone = "assistant_model" in options or search == "lookup"
+    if "assistant_model" in options:
+        options["assistant_model"] = ngram()  # drafts what cannot be
+    seen = set(itertools.pairwise(ids.tolist()))
+    for row in model.generate(torch.tensor([[3, 4]] if alone else [[3, 4], [21, 22]]), **options).tolist():
+        written = row[: row.index(2) if 2 in row else len(row)]
+        assert len(written) > 3 and seen.issuperset(itertools.pairwise(written))
+    with pytest.raises(ValueError, match=r"no token may follow \[3, 40\] \(row 0\).*another smoothing$"):
+        model.generate(torch.tensor([[3, 40]]), **options)
+    model.generation_config.eos_token_id = None
+    with pytest.raises(ValueError, match="or an eos_token_id that ends the text there"):
+        model.generate(torch.tensor([[3, 40]]), **options)
 
 
 # ARPA files
@@ -308,6 +348,10 @@ def test_an_arpa_file_has_equal_scores(order, fields, tmp_path):
         assert torch.equal(other.generate(batch[:1], max_new_tokens=5), model.generate(batch[:1], max_new_tokens=5))
     with pytest.raises(ValueError, match="has no counts"):
         loaded.fit(torch.tensor(ids))
+    for there, other, hold in ((loaded, "kneser_ney", "an ARPA file's numbers, of"), (model, "arpa", "counts, of any")):
+        there.config.smoothing = other  # as from_pretrained(..., smoothing=...) does
+        with pytest.raises(ValueError, match=f"smoothing is '{other}', and the tables hold {hold} smoothing"):
+            there(batch)
 
 
 @pytest.mark.parametrize(
@@ -317,15 +361,21 @@ def test_an_arpa_file_has_equal_scores(order, fields, tmp_path):
         (ARPA[: ARPA.index("-0.6")], "cut off or damaged: it has 2 of 4 2-grams"),
         (ARPA.replace("cat", "bird"), "has the word 'bird', which the tokenizer does not know"),
         (ARPA.replace("-0.4", "x"), "is damaged: could not convert"),
+        (ARPA.replace("-0.4", "nan"), "is damaged: a 2-gram's log10 of a probability is above 0 or no number"),
+        (ARPA.replace("-0.4", "0.4"), "is damaged: a 2-gram's log10 of a probability is above 0 or no number"),
+        (ARPA.encode("utf-16"), "is no ARPA file, or damaged: 'utf-8' codec"),
         (ARPA, "lacks 1 tokens that the tokenizer has, such as"),
         (ARPA.replace("the dog", "the cat").replace("-1.0\t<unk>", "-1.0\t<unk>\n-2.0\t<pad>").replace("1=6", "1=7"),
          "has a 2-gram twice"),
     ],
 )  # fmt: skip
 def test_a_wrong_arpa_file_is_one_clear_error(text, message, tmp_path):
-    (tmp_path / "lm.arpa").write_text(text)
+    (tmp_path / "lm.arpa").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=message):
         NgramForCausalLM.from_arpa(tmp_path / "lm.arpa", train_word_tokenizer(["the cat dog"]))
+    (tmp_path / "lm.arpa.gz").write_text("no archive")
+    with pytest.raises(ValueError, match="no ARPA file, or damaged: Not a gzipped file"):
+        NgramForCausalLM.from_arpa(tmp_path / "lm.arpa.gz", train_word_tokenizer(["the cat dog"]))
     with pytest.raises(FileNotFoundError, match="no ARPA file at"):
         NgramForCausalLM.from_arpa(tmp_path / "lm.arp", train_word_tokenizer(["the cat dog"]))
 

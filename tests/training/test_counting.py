@@ -46,6 +46,10 @@ def test_smoothing_is_necessary(texts):
     table = module.reports["validation"]["smoothing"]
     assert set(table) == {"modified_kneser_ney", "kneser_ney", "add_k", "maximum_likelihood"}
     assert module.model.config.smoothing == "kneser_ney"
+    printed = list(module.report_lines())
+    assert printed[0].startswith("validation perplexity and share of tokens with probability 0") and len(printed) == 5
+    share = table["maximum_likelihood"]["zero_probability_share"]
+    assert printed[-1].split() == ["maximum_likelihood", "infinite", f"{share:.1%}"]
     nothing = table.pop("maximum_likelihood")
     assert nothing["perplexity"] is None and nothing["zero_probability_share"] > 0
     for found in table.values():
@@ -60,7 +64,7 @@ def test_wrong_ways_are_one_clear_error(texts):
     module = CountingModule(data.tokenizer, config=dict(NGRAM))
     with pytest.raises(ValueError, match=r"ngram is fitted in one pass: trainer\.max_epochs must be 1; got 3"):
         trainer(max_epochs=3).fit(module, data)
-    module.trainer = SimpleNamespace(world_size=2, max_epochs=1)
+    module.trainer = SimpleNamespace(world_size=2)
     with pytest.raises(ValueError, match="ngram is fitted to all training data by one process"):
         module.setup("fit")
     with pytest.raises(ValueError, match="model_type 'ngram' is fitted in one pass: not by LanguageModelingModule"):

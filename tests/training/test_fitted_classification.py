@@ -108,6 +108,15 @@ def test_a_run_by_recipe(workplace, capsys):
     assert Path("again/model/model.safetensors").read_bytes() == Path("out/model/model.safetensors").read_bytes()
 
 
+def test_a_whole_configuration_takes_the_place_of_another_family_s(workplace):
+    Path("rnn.yaml").write_text(
+        RECIPE.replace("model_type: bow, classifier: naive_bayes, ngram_max: 2", "hidden_size: 8")
+    )
+    options = ["--model.config", "{model_type: bow}", "--trainer.max_epochs", "1"]
+    assert main(["fit", "--config", "rnn.yaml", "--output_dir", "out", *options]) == 0
+    assert AutoModelForSequenceClassification.from_pretrained("out/model").config.classifier == "naive_bayes"
+
+
 def test_several_labels_a_row_by_recipe(workplace):
     write_reviews(Path("reviews"), label=lambda i: "good;odd" if i % 3 else "odd")
     for classifier in ("naive_bayes", "logistic_regression"):
@@ -136,15 +145,20 @@ def test_penalties_of_layers_over_time_are_refused_where_there_are_none(tmp_path
     (["--model.word_vectors", "glove.6B.50d"], "unknown key 'model.word_vectors'"),
     (["--model.config.alpa", "1"], "did you mean 'alpha'"),
     (["--model.config.classifier", "naive_bays"], "did you mean 'naive_bayes'"),
+    (["--model.config.model_type.x", "1"], "model.config.model_type must be one of rnn, cnn, bow"),
     (["--model.config.hidden_size", "8"], "hidden_size=8 is for classifier=mlp; got 'naive_bayes'"),
     (["--trainer.max_epochs", "3"], "bow is fitted in one pass: trainer.max_epochs must be 1; got 3"),
+    (["--max_steps", "3"], "bow is fitted in one pass: trainer.max_steps must be -1; got 3"),
+    (["--trainer.val_check_interval", "0.5"], "trainer.val_check_interval must be 1.0; got 0.5"),
+    (["--trainer.val_check_interval", "1"], "trainer.val_check_interval must be 1.0; got 1"),
+    (["--trainer.gradient_clip_val", "1"], "trainer.gradient_clip_val must be None; got 1"),
     (["--data.dataset", "reviws"], "did you mean"),
     (["--data.label_column", "lable"], "did you mean 'label'"),
 ])  # fmt: skip
 def test_mistakes_are_named(options, message, workplace, capsys):
     assert main(["fit", "--config", "bow.yaml", *options]) == 2
     assert message in capsys.readouterr().err
-    assert not list(Path().glob("runs/*/model"))
+    assert not Path("runs").exists()
 
 
 @pytest.mark.slow
