@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
+from ..cards import refresh
 from ..hub.staging import opener
 from ..models.text_model import TextPreTrainedModel
 from ..training.checkpoint_files import CheckpointFiles, newest_checkpoint
@@ -41,6 +42,7 @@ def run(argv: list[str]) -> None:
     model.load_state_dict(weights)
     report = {**json.loads(texts["metrics.json"]), **figures, "parameters": model.num_parameters()}
     write_model_folder(folder, model, tokenizer, report, texts["recipe.yaml"])
+    refresh(folder)
     print(f"wrote {folder}: the {'best' if figures['metrics'] else 'last'} weights, of step {figures['best_step']}")
 
 

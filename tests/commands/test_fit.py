@@ -356,11 +356,14 @@ def test_a_family_that_is_counted(workplace, rnn_hf):
     (workplace / "ngram.yaml").write_text(NGRAM)
     code, out, err = rnn_hf("fit", "--config", "ngram.yaml", "--output_dir", "runs/ngram")
     assert code == 0, err
-    assert {path.name for path in (workplace / "runs/ngram").iterdir()} == {"model", "metrics.csv", "curves.png"}
+    assert {path.name for path in (workplace / "runs/ngram").iterdir()} == {"model", "metrics.csv"}
     report = json.loads((workplace / "runs/ngram/model/metrics.json").read_text())
     assert report["metrics"]["test/perplexity"] < 1.2 * report["data"]["baselines"]["test/unigram_perplexity"]
     assert report["reports"]["test"]["smoothing"]["maximum_likelihood"]["perplexity"] is None
     assert report["parameters"] > 100
+    card = (workplace / "runs/ngram/model/README.md").read_text()
+    assert "A 3-gram modified Kneser-Ney language model" in card and "Fitted in one pass over the training split" in card
+    assert "`rnn-hf fit --config ngram.yaml`" in card and "Versions: rnn-hf" in card and "curves.png" not in card
     code, out, err = rnn_hf("evaluate", "runs/ngram", "--data", "reviews", "--json")
     assert json.loads(out)["perplexity"] == pytest.approx(report["metrics"]["test/perplexity"], rel=1e-5)
     code, out, err = rnn_hf("score", "runs/ngram", "the film is good")
