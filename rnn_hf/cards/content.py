@@ -194,8 +194,8 @@ def _limits(facts: Facts) -> Iterator[str]:
     train = facts.splits.get("train", {})
     if facts.dataset:
         yield (
-            f"Its figures hold for text such as that of {literal(facts.dataset)}: on other subjects, styles or languages "
-            "nothing was measured."
+            f"Its figures hold for text such as that of {literal(facts.dataset)}: on other subjects, styles or "
+            "languages nothing was measured."
         )
     if share := counts.get("unknown_share"):
         yield (

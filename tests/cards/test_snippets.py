@@ -26,7 +26,7 @@ VARIANTS = {
         {"problem_type": "regression", "num_labels": 1},
     ],
 }
-TEXTS = ["the film's $5 \"plot\" is\tdull", "it is \\ good!", "a film \u202ewith a mark"]
+TEXTS = ['the film\'s $5 "plot" is\tdull', "it is \\ good!", "a film \u202ewith a mark"]
 RUN_ALL = """
 import json, os, sys, traceback
 for folder, blocks in json.load(sys.stdin).items():
@@ -91,7 +91,8 @@ def test_python_snippets_run_with_rnn_hf(cards):
 def test_python_snippets_run_without_rnn_hf(cards, tmp_path):
     (tmp_path / "rnn_hf").mkdir()
     (tmp_path / "rnn_hf" / "__init__.py").write_text("raise ImportError('rnn-hf is not here')\n")
-    blocks = {folder: [code for _, code in found if "trust_remote_code=True" in code] for folder, found in cards.items()}
+    remote = "trust_remote_code=True"
+    blocks = {folder: [code for _, code in found if remote in code] for folder, found in cards.items()}
     assert all(len(found) == 1 for found in blocks.values())
     done = run_all(blocks, tmp_path)
     assert "Do you wish to run the custom code" not in done.stdout + done.stderr
