@@ -94,13 +94,21 @@ def test_the_commands_take_a_name(rnn_hf, server, workplace):  # noqa: F811
     assert code == 2 and err.count("\n") == 1 and "me/absent" in err
     assert rnn_hf("info", "me/absent")[0] == 2
 
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_flipped_bit_on_the_hub_is_refused_naming_the_file(name, rnn_hf, server, workplace):  # noqa: F811
+    """Also of the tokenizer, which another class opens after the model."""
+    push("runs/classifier", "--repo-id", "me/reviews")
     files = server.hub.model("me/reviews").files
-    weights = bytearray(files["model.safetensors"])
-    weights[-3] ^= 4
-    server.hub.create("me/flipped", files | {"model.safetensors": bytes(weights)})
-    code, _, err = rnn_hf("predict", "me/flipped", "a great film")
-    assert code == 2 and err.count("\n") == 1
-    assert "model.safetensors is damaged: its sha256 is not the one that stands in SHA256SUMS" in err
+    content = bytearray(files[name])
+    content[content.index(b"film") if name.endswith(".json") else -3] ^= 1
+    server.hub.create("me/flipped", files | {name: bytes(content)})
+    for _ in range(2):  # from the Hub, then from the cache
+        code, out, err = rnn_hf("predict", "me/flipped", "a great film")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"{name} is damaged: its sha256 is not the one that stands in SHA256SUMS" in err
+    code, _, err = rnn_hf("predict", "me/reviews", "a great film")
+    assert code == 0, err
 
 
 def test_data_sets_of_the_hub_by_name(rnn_hf, server, workplace, tmp_path, monkeypatch):  # noqa: F811

@@ -220,13 +220,15 @@ class TextPreTrainedModel(PreTrainedModel):
 
 
 def _check_downloaded(repo_id: str, kwargs: dict, config: CheckedConfig) -> None:
-    """Compares what came from the Hub with the manifest of the same commit, if the repository has one."""
+    """Compares what came from the Hub, the tokenizer too, with the manifest of the same commit, if there is one."""
     named = {key: kwargs[key] for key in OF_FILES & kwargs.keys()}
     if "config" not in kwargs:  # else it may be that of another repository
         named["revision"] = config._commit_hash or named.get("revision")
     quiet = dict.fromkeys((f"_raise_exceptions_for_{what}" for what in
                            ("missing_entries", "connection_errors", "gated_repo")), False)  # fmt: skip
     if (manifest := cached_file(repo_id, MANIFEST, **named, **quiet)) is not None:
+        for tokenizer_file in ("tokenizer.json", "tokenizer_config.json"):  # AutoTokenizer compares nothing
+            cached_file(repo_id, tokenizer_file, **named, **quiet)
         check_manifest(Path(manifest))
 
 

@@ -73,9 +73,22 @@ def test_revision_tag_and_pull_request(push, folder, server):
     assert len(server.hub.model("stranger/net").commits) == 2
 
 
-def test_what_was_not_changed_is_not_committed_again(push, server):
-    first, second = push(), push()
+def test_what_was_not_changed_is_not_committed_again(push, server, said):
+    first = push()
+    assert "no commit was made" not in "".join(said)
+    second = push()
     assert first == second and len(server.hub.model("me/net").commits) == 2
+    assert said[-2:] == ["all of this is there already: no commit was made", first]
+    assert push(create_pr=True) == first and not server.hub.model("me/net").listed("refs/pr/")
+    assert push(tag="v1") == first and server.hub.model("me/net").at("v1") is server.hub.model("me/net").at("main")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "a..b", "a^", "a:b", "a.", "a.lock", "/a", "a//b", "a\n"])
+def test_names_that_git_would_refuse(name, push, server):
+    for what in ("tag", "revision"):
+        with pytest.raises(ValueError, match=rf"{what} must be a name for git, of"):
+            push(**{what: name})
+    assert server.hub.requests == []
 
 
 def test_files_of_the_version_before_do_not_stay(push, folder, server):
