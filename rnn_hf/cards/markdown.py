@@ -55,7 +55,7 @@ def megabytes(number: int) -> str:
 
 def seconds(value: float) -> str:
     """A duration for people."""
-    if value < 60:
+    if value < 59.5:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     whole = round(value)
     if whole < 3600:

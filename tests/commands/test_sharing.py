@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from rnn_hf.cards import check
 from rnn_hf.models.manifest import MANIFEST
 from rnn_hf.training.checkpoint_files import newest_checkpoint
 
@@ -104,6 +105,7 @@ def test_convert_gives_the_best_weights_that_the_checkpoint_knows(workplace, rnn
         assert {"task", "data", "seed", "versions", "monitor"} <= {k for k in made if made[k] == run.get(k)}
         assert (made["best_step"], made["metrics"]) == (best["step"], best["metrics"])
         AutoModelForSequenceClassification.from_pretrained(target)
+        assert check((target / "README.md").read_text()) == []
     assert "is there already" in rnn_hf("convert", "runs/classifier", target)[2]
     assert "holds no complete checkpoint" in rnn_hf("convert", "reviews", tmp_path / "new")[2]
     assert "no checkpoint 'nothing.ckpt'" in rnn_hf("convert", "nothing.ckpt", tmp_path / "new")[2]
