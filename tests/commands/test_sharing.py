@@ -93,10 +93,16 @@ def test_info_prints_the_features_of_a_model_that_has_them(workplace, rnn_hf, mo
 
 def test_convert_gives_the_best_weights_that_the_checkpoint_knows(workplace, rnn_hf, tmp_path):
     newest, exported = newest_checkpoint(workplace / "runs/classifier/checkpoints"), workplace / "runs/classifier/model"
-    best = torch.load(newest, weights_only=True)["callbacks"]["BestWeights"]["best"]
+    checkpoint = torch.load(newest, weights_only=True)
+    best, last = checkpoint["callbacks"]["BestWeights"]["best"], checkpoint["global_step"]
+    assert best["step"] < last
     for target, source in ((tmp_path / "of_run", "runs/classifier"), (tmp_path / "of_file", newest)):
         code, out, err = rnn_hf("convert", source, target)
         assert (code, out) == (0, f"wrote {target}: the best weights, of step {best['step']}\n"), err
+        assert err.startswith(f"those of step {last} were not evaluated by then\n")
+        assert ("the run is finished: the best weights of all are in runs/classifier/model" in err) == (
+            source != newest
+        )
         weights = load_file(target / "model.safetensors")
         assert all(torch.equal(weights[key], tensor) for key, tensor in best["weights"].items())
         for name in ("config.json", "tokenizer.json", "recipe.yaml"):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
+from transformers import AutoModelForSequenceClassification
 
 from rnn_hf import RnnConfig, RnnForSequenceClassification
 from rnn_hf.hub.retries import PushError
@@ -316,3 +317,21 @@ def test_push_to_hub_of_a_model_in_memory(server, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "rnn_hf.hub.model", None)
     with pytest.raises(ImportError, match="pip install rnn-hf"):
         model.push_to_hub("me/net")
+
+
+def test_push_to_hub_of_a_model_from_the_hub(server, folder, push):
+    """Its tokenizer, card and metrics are brought along, from the commit that it was loaded at."""
+    (folder / "metrics.json").write_text('{"metrics": {"test/accuracy": 0.75}}')
+    push(tag="v1")
+    server.hub.commit(server.hub.model("me/net"), {"metrics.json": b"{}"})
+    model = RnnForSequenceClassification.from_pretrained("me/net", revision="v1")
+    assert model.hub_commit == server.hub.model("me/net").at("v1").oid
+    assert AutoModelForSequenceClassification.from_pretrained("me/net", revision="v1").hub_commit == model.hub_commit
+    assert RnnForSequenceClassification.from_pretrained(folder).hub_commit is None
+    model.push_to_hub("me/copy")
+    ours, copied = server.hub.model("me/net").at("v1").files, server.hub.model("me/copy").files
+    for name in ("model.safetensors", "tokenizer.json", "metrics.json", "modeling_rnn.py"):
+        assert copied[name] == ours[name].data
+    assert (
+        metadata(server.hub.model("me/copy")).license == "mit" and b'from_pretrained("me/copy")' in copied["README.md"]
+    )
