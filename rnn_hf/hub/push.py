@@ -180,7 +180,10 @@ class Push:
     def _licence_file(self, staged: Path) -> None:
         link = self.options.license_link
         if link and not is_url(link) and Path(link).is_file():
-            shutil.copyfile(link, staged / Path(link).name)
+            target = staged / Path(link).name
+            if target.name == CARD or (target.exists() and not target.name.startswith("LICENSE")):
+                raise ValueError(f"license_link {link!r} would take the place of the model's {target.name}: rename it")
+            shutil.copyfile(link, target)
 
     def _refuse_other(self, remote: Remote, there: There | None, staged: Path) -> bool:
         """Whether the repository holds another model, or other files. Raises ValueError unless that may be."""

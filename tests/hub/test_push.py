@@ -156,6 +156,10 @@ def test_a_licence_is_required_and_known(push, server, tmp_path):
     assert server.hub.repositories == {}
     text = tmp_path / "LICENSE"
     text.write_text("Do as you like.")
+    for taken in ("config.json", "README.md"):
+        (tmp_path / taken).write_text("{}")
+        with pytest.raises(ValueError, match=f"would take the place of the model's {taken}: rename it"):
+            push(license="other", license_name="mine", license_link=str(tmp_path / taken))
     push(license="other", license_name="mine", license_link=str(text))
     repository = server.hub.model("me/net")
     assert repository.files["LICENSE"] == b"Do as you like."
