@@ -27,7 +27,7 @@ def content(facts: Facts, name: str, where: str) -> dict[str, Any]:
         "facts": facts,
         "get": facts.get,
         "name": literal(name),
-        "what": describe(facts),
+        "what": literal(describe(facts)),
         "task": facts.task,
         "dataset": literal(facts.dataset) if facts.dataset else None,
         "shape": list(_shape(facts)),

@@ -23,7 +23,7 @@ SMOOTHINGS = {
 
 def describe(facts: Facts) -> str:
     """A noun phrase for the model: "a 2-layer bidirectional LSTM text classifier"; of an unknown family its class."""
-    known = _DESCRIPTIONS.get(str(facts.config.get("model_type")))
+    known = DESCRIPTIONS.get(str(facts.config.get("model_type")))
     words = known(facts.config, facts.task.verb) if known else facts.architecture
     phrase = f"{words} {facts.task.what}".strip()
     return f"{'an' if phrase[0] in 'aeiouAEIOU8' else 'a'} {phrase}"
@@ -60,7 +60,8 @@ def _layers(number: int) -> str:
     return "single-layer" if number == 1 else f"{number}-layer"
 
 
-_DESCRIPTIONS: dict[str, Callable[[dict[str, Any], str], str]] = {
+# model_type -> what is said of a network by its config.json and the verb of its task
+DESCRIPTIONS: dict[str, Callable[[dict[str, Any], str], str]] = {
     "rnn": _rnn, "bow": _bow, "cnn": _cnn, "ffn": _ffn, "ngram": _ngram
 }  # fmt: skip
 

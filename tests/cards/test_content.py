@@ -5,7 +5,9 @@ import json
 import pytest
 
 from rnn_hf.cards import check, refresh
+from rnn_hf.cards.families import DESCRIPTIONS
 from rnn_hf.cards.metadata import read_metadata, split_card
+from rnn_hf.models.auto import FAMILIES
 
 CLASSIFIER, TAGGER = "RnnForSequenceClassification", "RnnForTokenClassification"
 TWO = {"id2label": {"0": "ham", "1": "spam"}}
@@ -65,6 +67,10 @@ def test_each_family_is_described(card, config, described):
     assert f"\n{described}.\n" in text
     assert data["tags"][:2] == ["rnn-hf", config["model_type"]] and data["library_name"] == "transformers"
     assert ("## Sources" in text) == (config["model_type"] != "other")
+
+
+def test_no_family_is_without_a_description():
+    assert set(DESCRIPTIONS) == {family.model_type for family in FAMILIES}
 
 
 def test_a_model_that_was_fitted_in_one_pass(card):
