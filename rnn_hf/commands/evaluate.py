@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from ..cards.facts import TASKS
 from ..data.batches import labelled_batches
 from ..data.lanes import EVAL_STATES, stream_batches
 from ..data.readers import MissingColumn
@@ -26,7 +27,7 @@ from ..training.classification_plots import draw_report
 from ..training.metrics import LanguageModelingEvaluation
 from ..training.tagging_metrics import evaluation_of
 from .adapted import Adaptation, add_options, table_of
-from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
+from .common import Parser, architecture, model_folder, open_model, require_labels
 from .trained_run import TrainedRun, readable_column
 
 # what columns are called where nothing else is said
@@ -66,7 +67,7 @@ def run(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.folder)
     found = architecture(folder)
-    kind = next((kind for kind in KINDS if found.endswith(kind)), "ForCausalLM")
+    kind = next((kind for kind in TASKS if found.endswith(kind)), "ForCausalLM")
     model, tokenizer = open_model(arguments.folder, kind)
     if kind != "ForCausalLM":
         require_labels(model, arguments.folder, "evaluate")
