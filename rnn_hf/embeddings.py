@@ -11,7 +11,6 @@ Notable:
 """
 
 import gzip
-import hashlib
 import io
 import os
 import re
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from .files import md5
 from .models.config_checks import suggestion
 
 LONGEST_LINE = 2**20  # bytes: a word and some 50,000 numbers
@@ -131,11 +131,9 @@ def match_word_vectors(file: Path, tokenizer: PreTrainedTokenizerBase) -> Matche
     weight[~found] = mean + spread * torch.randn(int((~found).sum()), vectors.width)
     if tokenizer.pad_token_id is not None:
         weight[tokenizer.pad_token_id] = 0
-    with open(file, "rb") as opened:
-        md5 = hashlib.file_digest(opened, "md5").hexdigest()
     facts = {
         "file": file.name,
-        "md5": md5,
+        "md5": md5(file),
         "format": vectors.format,
         "width": vectors.width,
         "words": vectors.count,

@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what tells one from another."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,3 +49,9 @@ def flush_to_disk(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def md5(file: Path) -> str:
+    """The md5 of a file's bytes, in hexadecimal: which data these are, not whether somebody tampered with them."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "md5").hexdigest()

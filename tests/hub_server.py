@@ -403,6 +403,8 @@ class Answer(BaseHTTPRequestHandler):
         if self.command == "DELETE":
             if repository.refs.pop(ref, None) is None:
                 raise Refused(404, "RevisionNotFound", f"no {ref}")
+        elif re.search(r"[\s~^:?*\[\\]|\.\.", ref):
+            raise Refused(400, None, f"{ref} is no valid name")
         elif ref in repository.refs:
             raise Refused(409, None, f"Reference {ref} exists already")
         else:

@@ -4,8 +4,11 @@ Each process has a home of its own that is empty at first, and the real clients:
 does. The Hub is ours, on 127.0.0.1 (`hub_server`).
 """
 
+import re
+import shlex
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,30 +44,33 @@ print(pipeline("text-classification", model=model, tokenizer=tokenizer)("a great
 
 
 @pytest.fixture
-def use(server, workplace, tmp_path):  # noqa: F811
-    """What a new process makes of two models, with or without rnn-hf; what it downloads stays in the home it names."""
+def python(server, workplace, tmp_path):  # noqa: F811
+    """Runs code in a new process, with or without rnn-hf; what it downloads stays in the home it names."""
     blocked = tmp_path / "blocked" / "rnn_hf"  # goes before an installed one
     blocked.mkdir(parents=True)
     (blocked / "__init__.py").write_text("raise ImportError('rnn-hf is not here')\n")
     paths = {"with": ROOT, "without": blocked.parent}
 
-    def use(*names, package="with", home="nobody", **more):
+    def python(code, *arguments, package="with", home="nobody", **more):
         environment = server.environment(tmp_path / home, server.token) | {"OMP_NUM_THREADS": "1"} | more
         environment["PYTHONPATH"] = str(paths[package])
-        command = [sys.executable, "-c", USE, *names, package]
-        done = subprocess.run(command, env=environment, cwd=workplace, capture_output=True, text=True)
+        command = [sys.executable, "-c", code, *arguments, package]
+        done = subprocess.run(
+            command, env=environment, cwd=workplace, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    return use
+    return python
 
 
 def push(*argv):
     assert main(["push", *argv, "--license", "mit"]) == 0
 
 
-def test_loaded_by_name_it_is_what_was_trained(use, server, workplace):  # noqa: F811
+def test_loaded_by_name_it_is_what_was_trained(python, server, workplace):  # noqa: F811
     """Into an empty cache, at a revision, with rnn-hf and without it; then offline from what is in the cache."""
+    use = partial(python, USE)
     push("runs/lm", "--repo-id", "me/lm", "--tag", "v1")
     push("runs/classifier", "--repo-id", "me/reviews")
     server.hub.commit(server.hub.model("me/lm"), {"config.json": b"{}"})  # v1 is what it was
@@ -74,6 +80,25 @@ def test_loaded_by_name_it_is_what_was_trained(use, server, workplace):  # noqa:
     count = len(server.hub.requests)
     assert use("me/lm", "me/reviews", home="stranger", package="without", HF_HUB_OFFLINE="1") == expected
     assert len(server.hub.requests) == count
+
+
+def test_the_snippets_of_pushed_cards_run(python, rnn_hf, server, workplace):  # noqa: F811
+    """As they stand on the Hub's page: each way to load, by name and into an empty cache."""
+    snippets = []
+    for run in ("lm", "classifier"):
+        push(f"runs/{run}", "--repo-id", f"me/{run}")
+        card = server.hub.model(f"me/{run}").files["README.md"].decode()
+        snippets += re.findall(r"^```(python|bash)\n(.*?)^```", card.partition("## Results")[0], re.M | re.S)
+    assert [language for language, _ in snippets] == ["python", "python", "bash", "python"] * 2
+    assert all("me/lm" in code or "me/classifier" in code for _, code in snippets)
+    remote = [code for _, code in snippets if "trust_remote_code=True" in code]
+    ours = [code for _, code in snippets if "import rnn_hf" in code]
+    assert (len(remote), len(ours)) == (2, 4)
+    assert "positive" in python("\n".join(ours), home="user")
+    assert "positive" in python("\n".join(remote), home="stranger", package="without")
+    for _, *words in (shlex.split(code) for language, code in snippets if language == "bash"):
+        code, out, err = rnn_hf(*words)
+        assert code == 0 and out.strip(), err
 
 
 def test_the_commands_take_a_name(rnn_hf, server, workplace):  # noqa: F811
@@ -94,13 +119,21 @@ def test_the_commands_take_a_name(rnn_hf, server, workplace):  # noqa: F811
     assert code == 2 and err.count("\n") == 1 and "me/absent" in err
     assert rnn_hf("info", "me/absent")[0] == 2
 
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_a_flipped_bit_on_the_hub_is_refused_naming_the_file(name, rnn_hf, server, workplace):  # noqa: F811
+    """Also of the tokenizer, which another class opens after the model."""
+    push("runs/classifier", "--repo-id", "me/reviews")
     files = server.hub.model("me/reviews").files
-    weights = bytearray(files["model.safetensors"])
-    weights[-3] ^= 4
-    server.hub.create("me/flipped", files | {"model.safetensors": bytes(weights)})
-    code, _, err = rnn_hf("predict", "me/flipped", "a great film")
-    assert code == 2 and err.count("\n") == 1
-    assert "model.safetensors is damaged: its sha256 is not the one that stands in SHA256SUMS" in err
+    content = bytearray(files[name])
+    content[content.index(b"film") if name.endswith(".json") else -3] ^= 1
+    server.hub.create("me/flipped", files | {name: bytes(content)})
+    for _ in range(2):  # from the Hub, then from the cache
+        code, out, err = rnn_hf("predict", "me/flipped", "a great film")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"{name} is damaged: its sha256 is not the one that stands in SHA256SUMS" in err
+    code, _, err = rnn_hf("predict", "me/reviews", "a great film")
+    assert code == 0, err
 
 
 def test_data_sets_of_the_hub_by_name(rnn_hf, server, workplace, tmp_path, monkeypatch):  # noqa: F811

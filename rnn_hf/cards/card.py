@@ -10,10 +10,10 @@ from .content import content, widget
 from .facts import read_facts
 from .metadata import as_yaml, given_metadata, merged, metadata, read_metadata, split_card
 from .sections import marked, refreshed, sections_of
+from .usage import HERE
 
 _INSTALLED = Path(__file__).parents[1] / "_model_cards"  # inside the wheel
 TEMPLATE = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "model_cards") / "template.md"
-HERE = "."  # from where the snippets of a card without Hub id load
 NOTE = "<!-- `rnn-hf card` keeps the marked sections up to date until they are edited, and touches no other text. -->"
 
 

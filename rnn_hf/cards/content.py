@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from .facts import Facts
 from .families import describe, sources
-from .markdown import figure, literal, seconds, table
+from .markdown import counted, figure, literal, megabytes, percent, seconds, table
 from .results import BLOCKS, BOOTSTRAP, COUNTS, METRICS, WILSON, baselines, results
-from .usage import examples, snippets
+from .usage import HERE, examples, snippets
 
 MOST_LABELS = 50  # rows of a table
 CONFUSIONS = 5
@@ -25,11 +27,12 @@ def content(facts: Facts, name: str, where: str) -> dict[str, Any]:
         "facts": facts,
         "get": facts.get,
         "name": literal(name),
-        "what": f"{describe(facts)} {facts.task.what}".strip(),
+        "what": literal(describe(facts)),
         "task": facts.task,
         "dataset": literal(facts.dataset) if facts.dataset else None,
         "shape": list(_shape(facts)),
         "snippets": snippets(facts, where),
+        "is_here": where == HERE,
         "results": _results(facts),
         "methods": {result.method for result in results(facts)} - {None},
         "WILSON": WILSON, "BOOTSTRAP": BOOTSTRAP, "BLOCKS": BLOCKS,
@@ -43,7 +46,7 @@ def content(facts: Facts, name: str, where: str) -> dict[str, Any]:
         "limits": list(_limits(facts)),
         "sources": list(sources(facts)),
         "has_curve": (facts.folder / "curves.png").is_file(),
-        "literal": literal, "figure": figure, "seconds": seconds,
+        "literal": literal, "figure": figure, "seconds": seconds, "counted": counted, "as_yaml": _yaml,
     }  # fmt: skip
 
 
@@ -56,9 +59,12 @@ def _shape(facts: Facts) -> Iterator[str]:
     if facts.parameters:
         yield f"{facts.parameters:,} parameters"
     if facts.weight_bytes:
-        yield f"{facts.weight_bytes / 1e6:,.1f} MB of weights"
-    if size := facts.config.get("vocab_size"):
+        yield f"{megabytes(facts.weight_bytes)} of weights"
+    config = facts.config
+    if size := config.get("vocab_size"):
         yield f"{size:,} tokens in its vocabulary"
+    if ngrams := config.get("num_features") or sum(config.get("num_ngrams") or []):
+        yield f"{ngrams:,} n-grams of up to {counted(config.get('order') or config.get('ngram_max'), 'token')}"
 
 
 def _results(facts: Facts) -> str:
@@ -92,7 +98,7 @@ def _scores_of_labels(facts: Facts) -> str:
         [literal(name, 60), *(f"{row[column]:.3f}" for column in ("precision", "recall", "f1")), figure(row["support"])]
         for name, row in scores[:MOST_LABELS]
     ]
-    header = ["Span" if kind == "span_types" else "Label", "Precision", "Recall", "F1", "In the data"]
+    header = ["Span" if kind == "span_types" else "Label", "Precision", "Recall", "F1", f"In {facts.reported_split}"]
     return _shortened(table(header, rows), len(scores)) if rows else ""
 
 
@@ -109,14 +115,15 @@ def _confusions(facts: Facts) -> Iterator[tuple[str, str, int, int]]:
 _COLUMNS = {
     "rows": "Texts", "texts": "Texts", "sentences": "Sentences", "words": "Words", "tokens": "Tokens",
     "characters": "Characters", "dropped_tokens": "Not trained on", "empty_texts": "Empty texts",
+    "rows_without_label": "Without label",
 }  # fmt: skip
 
 
 def _splits(facts: Facts) -> str:
-    columns = [key for key in _COLUMNS if any(key in counts for counts in facts.splits.values())]
+    columns = [key for key in _COLUMNS if any(counts.get(key) for counts in facts.splits.values())]
     rows = [[split, *(figure(counts.get(key)) for key in columns)] for split, counts in facts.splits.items()]
     for row, counts in zip(rows, facts.splits.values(), strict=True):
-        row.append(_percent(counts.get("unknown_share")))
+        row.append(percent(counts.get("unknown_share")))
     return table(["", *(_COLUMNS[key] for key in columns), "Unknown"], rows) if rows else ""
 
 
@@ -130,29 +137,39 @@ def _labels(facts: Facts) -> str:
     for label in sorted(shown, key=lambda name: -train.get(name, 0))[:MOST_LABELS]:
         texts = " / ".join(literal(text, 90) for text in kept.get(label, []))
         rows.append([literal(label, 60), *(figure(counts[split].get(label, 0)) for split in counts), texts])
-    header = ["Label", *counts, "Examples (training)"]
+    header = ["Label", *counts, examples := "Examples (training)"]
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
-    return _shortened(table(header, rows), len(shown))
+    return _shortened(table(header, rows, words=[examples]), len(shown))
 
 
 def _overlap(facts: Facts) -> Iterator[str]:
     least = facts.get("data", "least_overlap_words", default=1)
-    of = f" of {least} words or more" if least > 1 else ""
+    long = f" of {least} words or more" if least > 1 else ""
     for split, count in facts.get("data", "held_out_texts_also_in_train", default={}).items():
-        size = next((facts.splits[split][key] for key in UNIT if key in facts.splits.get(split, {})), None)
+        counts = facts.splits.get(split, {})
+        unit = next((UNIT[key] for key in UNIT if key in counts), "text")
+        size = next((f" of the {figure(counts[key])}" for key in UNIT if key in counts), "")
         if count:
-            total = figure(size)
-            yield f"{count:,} of the {total} {split} texts{of} are training texts too: figures on them are too good."
+            same = f"are training {unit}s" if count != 1 else f"is a training {unit}"
+            those = f",{long}," if long else ""
+            yield f"{count:,}{size} {split} {unit}s{those} {same} too: figures on them are too good."
         else:
-            yield f"No {split} text{of} is a training text."
+            yield f"No {split} {unit}{long} is a training {unit}."
     if removed := facts.get("data", "train_texts_removed_as_held_out"):
-        yield f"{removed:,} training texts were removed because they are validation or test texts."
+        was, they = ("were", "they are") if removed != 1 else ("was", "it is")
+        yield f"{counted(removed, 'training text')} {was} removed because {they} in the validation or test split."
 
 
 def _settings(facts: Facts) -> str:
-    rows = [[f"`{key}`", literal(value, 120)] for key, value in facts.get("settings", default={}).items()]
-    return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)]) if rows else ""
+    rows = [[f"`{key}`", literal(_yaml(value), 120)] for key, value in facts.get("settings", default={}).items()]
+    return table(["Setting", "Value"], rows, words=["Value"]) if rows else ""
+
+
+def _yaml(value: Any) -> str:
+    """As a recipe has it, on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _log(facts: Facts) -> str:
@@ -167,7 +184,7 @@ def _log(facts: Facts) -> str:
         cells = [figure(row["step"]), figure(row["epoch"]), figure(row.get("train/loss")),
                  *(figure(row.get(f"validation/{name}")) for name in names)]  # fmt: skip
         rows.append([f"**{cell}**" if row["step"] == saved and cell else cell for cell in cells])
-    header = ["Step", "Epoch", "Training loss", *(f"Validation {METRICS[name][1].lower()}" for name in names)]
+    header = ["Step", "Epoch", "Training loss", *(f"Validation: {METRICS[name][1]}" for name in names)]
     return table(header, rows) if rows else ""
 
 
@@ -177,12 +194,12 @@ def _limits(facts: Facts) -> Iterator[str]:
     train = facts.splits.get("train", {})
     if facts.dataset:
         yield (
-            f"It has learnt from the text of {literal(facts.dataset)} alone: of other subjects, styles or languages "
-            "nothing was measured."
+            f"Its figures hold for text such as that of {literal(facts.dataset)}: on other subjects, styles or "
+            "languages nothing was measured."
         )
     if share := counts.get("unknown_share"):
         yield (
-            f"{_percent(share)} of the {split} tokens are unknown to its vocabulary and all read as `<unk>`; text of "
+            f"{percent(share)} of the {split} tokens are unknown to its vocabulary and all read as `<unk>`; text of "
             "another kind has more of them."
         )
     lengths = train.get("tokens_a_text", {})
@@ -195,7 +212,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     limit = facts.tokenizer.get("model_max_length")
     if isinstance(limit, int) and limit < 10**9:
         cut = counts.get("truncated_share")
-        share = f" ({_percent(cut)} of the {split} texts are longer)" if cut else ""
+        share = f" ({percent(cut)} of the {split} texts are longer)" if cut else ""
         yield f"Only the first {limit:,} tokens of a text are read{share}."
     if facts.task.pipeline_tag == "text-classification" and facts.labels:
         if facts.config.get("problem_type") == "multi_label_classification":
@@ -215,12 +232,6 @@ def _limits(facts: Facts) -> Iterator[str]:
     for note in facts.get("pretrained", "leaks", default=[]):
         if note not in notes:
             yield f"It starts from weights that saw {literal(facts.get('pretrained', 'dataset'))}. {literal(note)}"
-
-
-def _percent(share: float | None) -> str:
-    if share is None:
-        return ""
-    return f"{share:.1%}" if share >= 0.001 or not share else "< 0.1%"
 
 
 def _shortened(shown: str, number: int) -> str:

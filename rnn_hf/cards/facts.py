@@ -80,6 +80,11 @@ class Facts:
         return self.config.get("problem_type") == "regression"
 
     @property
+    def several_labels(self) -> bool:
+        """Whether a text may have several labels, or none."""
+        return self.config.get("problem_type") == "multi_label_classification"
+
+    @property
     def has_code(self) -> bool:
         """Whether it opens with `trust_remote_code=True` where rnn-hf is not installed."""
         return bool(self.config.get("auto_map"))

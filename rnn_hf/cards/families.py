@@ -6,27 +6,65 @@ from typing import Any
 from .facts import Facts
 
 CELLS = {"elman": "Elman RNN", "gru": "GRU", "lstm": "LSTM"}
+CLASSIFIERS = {
+    "naive_bayes": "Naive Bayes",
+    "logistic_regression": "logistic regression",
+    "nb_logistic_regression": "logistic regression with Naive Bayes features",
+    "mlp": "neural bag-of-words",
+}
+SMOOTHINGS = {
+    "modified_kneser_ney": "modified Kneser-Ney",
+    "kneser_ney": "Kneser-Ney",
+    "add_k": "add-k",
+    "maximum_likelihood": "maximum-likelihood",
+    "arpa": "back-off",
+}
 
 
 def describe(facts: Facts) -> str:
-    """A noun phrase for the network: "2-layer bidirectional LSTM"; of an unknown family its class."""
-    known = _DESCRIPTIONS.get(str(facts.config.get("model_type")))
-    return known(facts) if known else facts.architecture or str(facts.config.get("model_type", "model"))
+    """A noun phrase for the model: "a 2-layer bidirectional LSTM text classifier"; of an unknown family its class."""
+    known = DESCRIPTIONS.get(str(facts.config.get("model_type")))
+    words = known(facts.config, facts.task.verb) if known else facts.architecture
+    phrase = f"{words} {facts.task.what}".strip()
+    return f"{'an' if phrase[0] in 'aeiouAEIOU8' else 'a'} {phrase}"
 
 
-def _rnn(facts: Facts) -> str:
-    config = facts.config
-    layers = config.get("num_hidden_layers", 1)
+def _rnn(config: dict[str, Any], verb: str) -> str:
     words = [
-        "single-layer" if layers == 1 else f"{layers}-layer",
+        _layers(config.get("num_hidden_layers", 1)),
         "bidirectional" if config.get("bidirectional") else None,
-        "backward" if facts.reads_backward else None,
+        "backward" if config.get("direction") == "backward" else None,
         CELLS.get(config.get("cell_type", "lstm"), config.get("cell_type")),
     ]
     return " ".join(filter(None, words))
 
 
-_DESCRIPTIONS: dict[str, Callable[[Facts], str]] = {"rnn": _rnn}
+def _bow(config: dict[str, Any], verb: str) -> str:
+    return CLASSIFIERS.get(config.get("classifier", "naive_bayes"), str(config.get("classifier")))
+
+
+def _cnn(config: dict[str, Any], verb: str) -> str:
+    gated = "gated " if verb == "generate" else ""
+    return f"{_layers(config.get('num_hidden_layers', 1))} {gated}convolutional"
+
+
+def _ffn(config: dict[str, Any], verb: str) -> str:
+    return f"feed-forward {config.get('context_size', 4) + 1}-gram"
+
+
+def _ngram(config: dict[str, Any], verb: str) -> str:
+    smoothing = str(config.get("smoothing", "modified_kneser_ney"))
+    return f"{config.get('order', 5)}-gram {SMOOTHINGS.get(smoothing, smoothing)}"
+
+
+def _layers(number: int) -> str:
+    return "single-layer" if number == 1 else f"{number}-layer"
+
+
+# model_type -> what is said of a network by its config.json and the verb of its task
+DESCRIPTIONS: dict[str, Callable[[dict[str, Any], str], str]] = {
+    "rnn": _rnn, "bow": _bow, "cnn": _cnn, "ffn": _ffn, "ngram": _ngram
+}  # fmt: skip
 
 # A source, and whether the model or its training uses it. `c` is config.json, `m` the recipe's `model`.
 _Used = Callable[[dict[str, Any], dict[str, Any], Facts], Any]
@@ -41,6 +79,10 @@ _SOURCES: list[tuple[_Used, str]] = [
      "[arXiv:1406.1078](https://arxiv.org/abs/1406.1078)"),
     (lambda c, m, f: c.get("model_type") == "bow" and c.get("classifier") == "naive_bayes",
      "McCallum and Nigam 1998, A comparison of event models for naive Bayes text classification"),
+    (lambda c, m, f: c.get("model_type") == "bow" and c.get("classifier") == "nb_logistic_regression",
+     "Wang and Manning 2012, Baselines and bigrams: simple, good sentiment and topic classification, ACL"),
+    (lambda c, m, f: c.get("model_type") == "bow" and c.get("classifier") == "mlp",
+     "Iyyer et al. 2015, Deep unordered composition rivals syntactic methods for text classification, ACL"),
     (lambda c, m, f: c.get("model_type") == "cnn" and f.architecture.endswith("ForSequenceClassification"),
      "Kim 2014, Convolutional neural networks for sentence classification, "
      "[arXiv:1408.5882](https://arxiv.org/abs/1408.5882)"),
@@ -52,6 +94,8 @@ _SOURCES: list[tuple[_Used, str]] = [
     (lambda c, m, f: c.get("model_type") == "ngram",
      "Chen and Goodman 1999, An empirical study of smoothing techniques for language modeling, "
      "Computer Speech and Language 13"),
+    (lambda c, m, f: c.get("model_type") == "ngram" and "kneser_ney" in c.get("smoothing", ""),
+     "Kneser and Ney 1995, Improved backing-off for m-gram language modeling, ICASSP"),
     (lambda c, m, f: c.get("bidirectional"),
      "Schuster and Paliwal 1997, Bidirectional recurrent neural networks, IEEE Transactions on Signal Processing 45"),
     (lambda c, m, f: c.get("layer_connection") == "residual",
@@ -59,6 +103,8 @@ _SOURCES: list[tuple[_Used, str]] = [
     (lambda c, m, f: c.get("layer_connection") == "highway",
      "Srivastava, Greff and Schmidhuber 2015, Highway networks, "
      "[arXiv:1505.00387](https://arxiv.org/abs/1505.00387)"),
+    (lambda c, m, f: c.get("mogrifier_rounds"),
+     "Melis, Kočiský and Blunsom 2020, Mogrifier LSTM, [arXiv:1909.01792](https://arxiv.org/abs/1909.01792)"),
     (lambda c, m, f: c.get("layer_norm"),
      "Ba, Kiros and Hinton 2016, Layer normalization, [arXiv:1607.06450](https://arxiv.org/abs/1607.06450)"),
     (lambda c, m, f: f.task.verb == "predict" and c.get("pooling") == "attention",

@@ -8,7 +8,7 @@ from .intervals import bootstrapped_macro_f1, of_perplexity, wilson
 # metric of metrics.json -> (the Hub's name for it, ours, what it is a share of)
 METRICS = {
     "accuracy": ("accuracy", "Accuracy", "rows"),
-    "subset_accuracy": ("accuracy", "Accuracy of all labels of a row", "rows"),
+    "subset_accuracy": ("accuracy", "Subset accuracy (every label right)", "rows"),
     "f1": ("f1", "F1 of whole spans", None),
     "f1_macro": ("f1", "Macro F1", None),
     "f1_micro": ("f1", "Micro F1", None),

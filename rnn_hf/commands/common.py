@@ -5,25 +5,14 @@ import os
 import re
 from pathlib import Path
 
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-)
+import transformers
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
+from ..cards.facts import TASKS
 from ..models import auto  # noqa: F401  registers the families with the Auto classes
 from ..models.suggestion import suggestion
 from .parser import Parser  # noqa: F401  beside what else a verb needs
-
-# heading of an architecture's name -> (what it is called in messages, the class that opens it, the verb to use)
-KINDS = {
-    "ForCausalLM": ("a language model", AutoModelForCausalLM, "generate"),
-    "ForSequenceClassification": ("a classifier", AutoModelForSequenceClassification, "predict"),
-    "ForTokenClassification": ("a tagger", AutoModelForTokenClassification, "predict"),
-}
 
 
 def model_folder(name: str) -> str:
@@ -78,7 +67,7 @@ def open_model(name: str, ending: str):
     """(model in evaluation mode, tokenizer) of a run folder, a model folder or a Hub id.
 
     Args:
-        ending: What the architecture must end in, a key of `KINDS`.
+        ending: what the architecture must end in, a key of `TASKS`.
 
     Raises:
         ValueError: it holds another kind of model.
@@ -87,13 +76,13 @@ def open_model(name: str, ending: str):
     folder = model_folder(name)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    found = next((key for key in KINDS if architecture(folder).endswith(key)), None)
-    if found != ending:
-        cure = f"; use `rnn-hf {KINDS[found][2]}`" if found else ""
-        held = KINDS[found][0] if found else f"a {architecture(folder)}"
-        raise ValueError(f"{name!r} holds {held}, not {KINDS[ending][0]} of rnn-hf{cure}")
+    found = next((task for key, task in TASKS.items() if architecture(folder).endswith(key)), None)
+    task = TASKS[ending]
+    if found is not task:
+        held, cure = (found.what, f"; use `rnn-hf {found.verb}`") if found else (architecture(folder), "")
+        raise ValueError(f"{name!r} holds a {held}, not a {task.what} of rnn-hf{cure}")
     try:
-        model = KINDS[ending][1].from_pretrained(folder).eval()
+        model = getattr(transformers, task.auto_class).from_pretrained(folder).eval()
         if Path(folder).is_dir() and not (Path(folder) / "tokenizer.json").is_file():
             raise FileNotFoundError(f"{folder} holds no tokenizer.json: save the model's tokenizer there")
         try:

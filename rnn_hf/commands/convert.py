@@ -1,12 +1,14 @@
 """`rnn-hf convert CKPT FOLDER`: make a training checkpoint a Hugging Face folder, with the best weights it knows."""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoTokenizer
 
+from ..cards import refresh
 from ..hub.staging import opener
 from ..models.text_model import TextPreTrainedModel
 from ..training.checkpoint_files import CheckpointFiles, newest_checkpoint
@@ -41,7 +43,13 @@ def run(argv: list[str]) -> None:
     model.load_state_dict(weights)
     report = {**json.loads(texts["metrics.json"]), **figures, "parameters": model.num_parameters()}
     write_model_folder(folder, model, tokenizer, report, texts["recipe.yaml"])
+    refresh(folder)
     print(f"wrote {folder}: the {'best' if figures['metrics'] else 'last'} weights, of step {figures['best_step']}")
+    evaluated = checkpoint["callbacks"].get("BestWeights", {}).get("evaluated_step")
+    if evaluated not in (None, checkpoint["global_step"]):  # a checkpoint is written before the evaluation of its step
+        print(f"those of step {checkpoint['global_step']} were not evaluated by then", file=sys.stderr)
+    if (finished := Path(arguments.checkpoint).expanduser() / "model").is_dir():
+        print(f"the run is finished: the best weights of all are in {finished}", file=sys.stderr)
 
 
 def _checkpoint(path: Path) -> Path:

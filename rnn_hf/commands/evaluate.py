@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from ..cards.facts import TASKS
 from ..data.batches import labelled_batches
 from ..data.lanes import EVAL_STATES, stream_batches
 from ..data.readers import MissingColumn
@@ -28,7 +29,7 @@ from ..training.metrics import LanguageModelingEvaluation
 from ..training.tagging_metrics import evaluation_of
 from .adapted import Adaptation, add_options, table_of
 from .averaged import Classifiers, add_average, problem_of
-from .common import KINDS, Parser, architecture, model_folder, open_model, require_labels
+from .common import Parser, architecture, model_folder, open_model, require_labels
 from .trained_run import TrainedRun, readable_column
 
 # what columns are called where nothing else is said
@@ -70,7 +71,7 @@ def run(argv: list[str]) -> None:
     arguments = parser.parse_args(argv)
     folder = model_folder(arguments.folder)
     found = architecture(folder)
-    kind = next((kind for kind in KINDS if found.endswith(kind)), "ForCausalLM")
+    kind = next((kind for kind in TASKS if found.endswith(kind)), "ForCausalLM")
     model, tokenizer = open_model(arguments.folder, kind)
     if kind != "ForCausalLM":
         require_labels(model, arguments.folder, "evaluate")
@@ -81,7 +82,7 @@ def run(argv: list[str]) -> None:
     classifiers = None
     if arguments.average:
         if kind != "ForSequenceClassification":
-            raise ValueError(f"--average is for classifiers; {arguments.folder!r} holds {KINDS[kind][0]}")
+            raise ValueError(f"--average is for classifiers; {arguments.folder!r} holds a {TASKS[kind].what}")
         classifiers = Classifiers({arguments.folder: (model, tokenizer)}, arguments.average)
     data, trained = find_data_set(arguments.data, required=arguments.split), TrainedRun(folder)
     eval_state = arguments.eval_state or trained.eval_state or EVAL_STATES[0]

@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from ..cards.facts import Facts, read_facts
+from ..cards.markdown import megabytes
 from ..hub.staging import TRAVELS, open_folder
 from ..models.manifest import MANIFEST, check_manifest, read_manifest
 from .common import Parser, model_folder
@@ -53,7 +54,7 @@ def described(facts: Facts) -> Iterator[tuple[str, str]]:
     get, config = facts.get, facts.config
     yield "model", f"{facts.architecture} ({config.get('model_type')}), a {facts.task.what}"
     if facts.parameters:
-        yield "size", f"{facts.parameters:,} parameters, {facts.weight_bytes / 1e6:,.1f} MB"
+        yield "size", f"{facts.parameters:,} parameters, {megabytes(facts.weight_bytes)}"
     if size := config.get("vocab_size"):
         yield "vocabulary", f"{size:,} tokens"
     if facts.labels:

@@ -1,17 +1,17 @@
 """What a model folder says of the run that made it: the columns it read, the files it trained on, what it held out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..cards.facts import Facts, read_facts
 from ..data.lanes import EVAL_STATES
 from ..data.readers import MissingColumn
-from ..data.sources import SPLIT_NAMES, DataSet, md5
-from ..recipes import read_recipe
+from ..data.sources import SPLIT_NAMES, DataSet
+from ..files import md5
 
 
 class TrainedRun:
-    """The facts of `recipe.yaml` and `metrics.json`; none for a Hub id, nor of a file that is absent or not ours.
+    """The facts of `recipe.yaml` and `metrics.json`; none for a Hub id, or a folder with a damaged file.
 
     Args:
         folder: a model folder or a Hub id, as `common.model_folder` gives it.
@@ -23,8 +23,12 @@ class TrainedRun:
 
     def __init__(self, folder: str):
         self.metrics_file = Path(folder) / "metrics.json"
-        recipe, self.report = _read(read_recipe, Path(folder) / "recipe.yaml"), _read(_read_json, self.metrics_file)
-        self.recipe_data, self.data = _mapping(recipe, "data"), _mapping(self.report, "data")
+        try:
+            facts = read_facts(Path(folder))
+        except (OSError, ValueError):
+            facts = Facts(Path(folder), {})
+        self.report = facts.report
+        self.recipe_data, self.data = _mapping(facts.recipe, "data"), _mapping(self.report, "data")
         self.text_column, self.label_column, self.label_separator = (
             _string(self.recipe_data, name) for name in ("text_column", "label_column", "label_separator")
         )
@@ -61,18 +65,6 @@ def readable_column(found: DataSet, split: str, trained: str | None, usual: str)
         except MissingColumn:
             pass
     return usual
-
-
-def _read(read, file: Path) -> dict[str, Any]:
-    try:
-        return read(file)
-    except (OSError, ValueError):
-        return {}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
 
 
 def _mapping(holder: dict[str, Any], name: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Text larger than memory: a split's texts, read anew by each loop over them and never held."""
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +7,8 @@ from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from ..files import md5
 
 LARGE_FILE = 2**28  # bytes; the text of a smaller file is read into memory
 SECONDS_A_LINE = 10.0
@@ -54,8 +55,8 @@ class LargeTexts:
 
     def identity(self) -> list[Any]:
         """What tells these texts from others, wherever the file lies: its md5, how it is read, and the rows."""
-        md5 = _md5(self.file, self.file.stat().st_mtime_ns)
-        return [md5, self.file.suffix.lower(), self.reading, self.start, self.start + len(self)]
+        digest = _md5(self.file, self.file.stat().st_mtime_ns)
+        return [digest, self.file.suffix.lower(), self.reading, self.start, self.start + len(self)]
 
 
 def is_large(file: Path) -> bool:
@@ -76,5 +77,4 @@ def reported(texts: Iterable[str], what: str, total: int | None = None, done: in
 
 @lru_cache
 def _md5(file: Path, modified: int) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()
+    return md5(file)

@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..files import md5
 from ..models.config_checks import suggestion
 from .about import ABOUT
 from .hub_sets import HUB_ID, load_hub_set
@@ -305,12 +306,6 @@ def about(dataset: str, place: str) -> dict[str, Any]:
     is_other = dataset not in ABOUT and (Path(dataset).expanduser().exists() or ("/" in dataset and not known.hub))
     found = None if is_other else ABOUT.get(short)
     return found.facts(place.startswith("package ")) if found else {}
-
-
-def md5(file: Path) -> str:
-    """The md5 of a file's bytes, in hexadecimal."""
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "md5").hexdigest()
 
 
 def rows_md5(rows: Rows) -> str:

@@ -5,11 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..models.manifest import sha256
 from .push import Push, PushOptions
-from .staging import travels
+from .staging import TRAVELS, travels
 
 OF_THE_WEIGHTS = ("metrics.json", "recipe.yaml", "README.md")  # what is said in them is true of one set of weights
 
@@ -29,8 +30,8 @@ def push_model(
     """Pushes a model as `Push.run` does a folder; `private`, `revision` and `commit_message` are named as transformers
     names them, None is the default.
 
-    Of the folder that the model was loaded from its tokenizer comes along and, if the weights are still the same, the
-    card, the metrics, the recipe and the pictures too.
+    Of the folder or repository that the model was loaded from its tokenizer comes along and, if the weights are still
+    the same, the card, the metrics, the recipe and the pictures too.
 
     Args:
         tokenizer: in the place of the folder's.
@@ -44,6 +45,8 @@ def push_model(
         repo_id, private=private is not False, revision=revision or "main", message=commit_message, **options
     )
     origin = Path(model.name_or_path or "nowhere")
+    if (commit := model.hub_commit) is not None:
+        origin = Path(snapshot_download(model.name_or_path, revision=commit, allow_patterns=[*TRAVELS], token=token))
     with tempfile.TemporaryDirectory(prefix="rnn-hf-model-") as temporary:
         folder = Path(temporary) / repo_id.rpartition("/")[2]
         model.save_pretrained(folder)

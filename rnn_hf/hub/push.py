@@ -6,6 +6,7 @@ refused, and nothing of it is there. The token is handed to every request and st
 """
 
 import hashlib
+import re
 import shlex
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ from .retries import PushError
 from .staging import left_out, same_model, sizes, stage
 
 CARD = "README.md"
+# of what git allows, the names that need no quotes anywhere
+REF = re.compile(r"(?!.*\.\.|.*\.lock(/|$))\w[\w.+-]*(/\w[\w.+-]*)*(?<!\.)")
 NO_MODEL = {".gitattributes", CARD, "LICENSE"}  # what a repository that was made on the Hub's page begins with
 
 
@@ -94,12 +97,15 @@ class Push:
         """The repository and what it holds, None if there is none yet; after all that can be refused before a folder.
 
         Raises:
-            ValueError: a name, licence, tag or visibility that cannot be.
+            ValueError: a name, licence, branch, tag or visibility that cannot be.
             PushError: nobody is logged in, or the Hub does not answer.
         """
         options = self.options
         validate_repo_id(options.repo_id)
         self._check_licence()
+        for what, name in (("revision", options.revision), ("tag", options.tag)):
+            if name is not None and not REF.fullmatch(name):
+                raise ValueError(f"{what} must be a name for git, of letters, digits, _ . + - and /; got {name!r}")
         if options.tag and options.create_pr:
             raise ValueError("a tag names a commit, and that of a pull request is none of the repository yet: give one")
         if self.token is None:
@@ -174,7 +180,10 @@ class Push:
     def _licence_file(self, staged: Path) -> None:
         link = self.options.license_link
         if link and not is_url(link) and Path(link).is_file():
-            shutil.copyfile(link, staged / Path(link).name)
+            target = staged / Path(link).name
+            if target.name == CARD or (target.exists() and not target.name.startswith("LICENSE")):
+                raise ValueError(f"license_link {link!r} would take the place of the model's {target.name}: rename it")
+            shutil.copyfile(link, target)
 
     def _refuse_other(self, remote: Remote, there: There | None, staged: Path) -> bool:
         """Whether the repository holds another model, or other files. Raises ValueError unless that may be."""
@@ -272,6 +281,8 @@ class Push:
                 remote.set_tag(options.tag, commit)
             except PushError as error:
                 raise PushError(f"{error}. The commit itself is there: {page}") from error
+        if commit == there.parent:
+            self.say("all of this is there already: no commit was made")
         self.say(page)
         return page
 

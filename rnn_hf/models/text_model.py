@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import cached_file
+from transformers.utils import cached_file, extract_commit_hash
 
 from .config_checks import CheckedConfig, integer, require
 from .manifest import MANIFEST, check_manifest
@@ -31,9 +31,14 @@ class SizeMismatchError(ValueError, RuntimeError):
 
 
 class TextPreTrainedModel(PreTrainedModel):
-    """Weights, loading and saving that all families share."""
+    """Weights, loading and saving that all families share.
+
+    Attributes:
+        hub_commit: of the repository on the Hub that it was loaded from; None for any other model.
+    """
 
     config: CheckedConfig
+    hub_commit: str | None = None
     base_model_prefix = "model"
     _skip_keys_device_placement = ["past_key_values"]
     _is_stateful = False  # `crop` rolls a state back exactly, so assisted decoding is allowed
@@ -116,7 +121,7 @@ class TextPreTrainedModel(PreTrainedModel):
         except SafetensorError as error:
             raise ValueError(_damaged(Path(pretrained_model_name_or_path), error)) from error
         if not explicit and not Path(pretrained_model_name_or_path).is_dir():
-            _check_downloaded(pretrained_model_name_or_path, kwargs, model.config)
+            model.hub_commit = _check_downloaded(pretrained_model_name_or_path, kwargs)
         if not explicit and not ignore_sizes and not return_info:  # who asks for the report judges it
             model._check_loaded(info, pretrained_model_name_or_path, kwargs)
         return (model, info) if return_info else model
@@ -227,15 +232,20 @@ class TextPreTrainedModel(PreTrainedModel):
         resized.check()
 
 
-def _check_downloaded(repo_id: str, kwargs: dict, config: CheckedConfig) -> None:
-    """Compares what came from the Hub with the manifest of the same commit, if the repository has one."""
+def _check_downloaded(repo_id: str, kwargs: dict) -> str | None:
+    """Compares what came from the Hub, the tokenizer too, with the manifest of the same commit, if there is one; and
+    returns that commit. `kwargs` are those of `from_pretrained`."""
     named = {key: kwargs[key] for key in OF_FILES & kwargs.keys()}
-    if "config" not in kwargs:  # else it may be that of another repository
-        named["revision"] = config._commit_hash or named.get("revision")
     quiet = dict.fromkeys((f"_raise_exceptions_for_{what}" for what in
                            ("missing_entries", "connection_errors", "gated_repo")), False)  # fmt: skip
+    read = cached_file(repo_id, "config.json", **{**named, "local_files_only": True}, **quiet)
+    if commit := extract_commit_hash(read, None):
+        named["revision"] = commit
     if (manifest := cached_file(repo_id, MANIFEST, **named, **quiet)) is not None:
+        for tokenizer_file in ("tokenizer.json", "tokenizer_config.json"):  # AutoTokenizer compares nothing
+            cached_file(repo_id, tokenizer_file, **named, **quiet)
         check_manifest(Path(manifest))
+    return commit
 
 
 def _damaged(source: Path, error: SafetensorError) -> str:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 
 def draw_run(metrics: Path, picture: Path) -> None:
-    """Draws losses, gradient norm and learning rate over the steps of a run from its `metrics.csv`, if there is one."""
+    """Draws losses, gradient norm and learning rate over the steps of a run from its `metrics.csv`, if it has any."""
     if not metrics.is_file():  # trainer.logger is false, or another
         return
     with open(metrics, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    if not any(int(row["step"]) for row in rows):  # a model that is fitted in one pass
+        return
     curves = {}
     for name in ("train/loss", "validation/loss", "gradient_norm", "learning_rate"):
         points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]

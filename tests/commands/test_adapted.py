@@ -144,7 +144,7 @@ def test_a_lone_dynamic_evaluation_of_a_file_is_sgd(evaluate):
     (["--dynamic", "sgd"], "--dynamic takes form=...,segment=...,rate=...,decay=..., some or none of them; got 'sgd'"),
     (["--interpolate", "runs/nothing"], "no such folder: 'runs/nothing'"),
     (["--interpolate", "runs/lm=2"], "the weight in --interpolate runs/lm=2 must be a number from 0 to below 1; got 2"),
-    (["--interpolate", "runs/classifier"], "holds a classifier, not a language model"),
+    (["--interpolate", "runs/classifier"], "holds a text classifier, not a language model"),
     (["--interpolate", "runs/lm=0.5", "--cache", "window=9,theta=1,weight=0.9"], "must add up to 1"),
     (["--data", "reviews/test.csv", "--cache", "window=20"],
      "no validation split to tune on: give a folder that has one, or the values of --cache theta=, --cache weight="),

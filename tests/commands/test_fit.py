@@ -232,10 +232,10 @@ WRONG = [
     (["generate", "runs/lm", "--temperature", "-1"], "--temperature must be 0 or more"),
     (["generate", "runs/lm", "--top-p", "0"], "--top-p must be"),
     (["generate", "runs/lm", "--max-new-tokens", "0"], "--max-new-tokens must be at least 1"),
-    (["generate", "runs/classifier"], "holds a classifier, not a language model"),
+    (["generate", "runs/classifier"], "holds a text classifier, not a language model"),
     (["generate", "./nowhere"], "no such folder: './nowhere'"),
     (["generate", "reviews"], "holds no model"),
-    (["predict", "runs/lm", "x"], "holds a language model, not a classifier"),
+    (["predict", "runs/lm", "x"], "holds a language model, not a text classifier"),
     (["predict", "runs/classifier", "good film", ""], "text 2 '' is empty"),
     (["predict", "runs/classifier", "zzz"], "only words that the tokenizer does not know"),
     (["score", "runs/lm", ""], "is empty"),
@@ -356,11 +356,15 @@ def test_a_family_that_is_counted(workplace, rnn_hf):
     (workplace / "ngram.yaml").write_text(NGRAM)
     code, out, err = rnn_hf("fit", "--config", "ngram.yaml", "--output_dir", "runs/ngram")
     assert code == 0, err
-    assert {path.name for path in (workplace / "runs/ngram").iterdir()} == {"model", "metrics.csv", "curves.png"}
+    assert {path.name for path in (workplace / "runs/ngram").iterdir()} == {"model", "metrics.csv"}
     report = json.loads((workplace / "runs/ngram/model/metrics.json").read_text())
     assert report["metrics"]["test/perplexity"] < 1.2 * report["data"]["baselines"]["test/unigram_perplexity"]
     assert report["reports"]["test"]["smoothing"]["maximum_likelihood"]["perplexity"] is None
     assert report["parameters"] > 100
+    card = (workplace / "runs/ngram/model/README.md").read_text()
+    assert "A 3-gram modified Kneser-Ney language model" in card
+    assert "Fitted in one pass over the training split, " in card
+    assert "`rnn-hf fit --config ngram.yaml`" in card and "Versions: rnn-hf" in card and "curves.png" not in card
     code, out, err = rnn_hf("evaluate", "runs/ngram", "--data", "reviews", "--json")
     assert json.loads(out)["perplexity"] == pytest.approx(report["metrics"]["test/perplexity"], rel=1e-5)
     code, out, err = rnn_hf("score", "runs/ngram", "the film is good")

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
+from rnn_hf import RnnConfig, RnnForCausalLM
 from rnn_hf.commands.fit import TASKS
 from rnn_hf.commands.recipe_schema import schema_text
 from rnn_hf.commands.recipes import validate
@@ -226,7 +227,7 @@ def test_the_schema_allows_what_the_command_takes():
 
 
 @pytest.mark.slow
-def test_the_wheel_brings_its_recipes(tmp_path):
+def test_the_wheel_brings_its_recipes_and_the_template_of_cards(tmp_path):
     """Installed outside the repository."""
     if not (REPOSITORY / "pyproject.toml").is_file():
         pytest.skip("not in a checkout: there is nothing to build")
@@ -248,3 +249,12 @@ def test_the_wheel_brings_its_recipes(tmp_path):
     assert (tmp_path / "mine.yaml").read_text() == (ROOT / "custom/language_modeling.yaml").read_text()
     assert rnn_hf("recipes", "validate", "mine.yaml", "quickstart/sentiment", "--tiny").count("ok ") == 2
     assert (tmp_path / "site/rnn_hf/_recipes/schema.json").is_file()
+
+    model = RnnForCausalLM(RnnConfig(vocab_size=20, embedding_size=4, hidden_size=4))
+    model.save_pretrained(tmp_path / "saved")
+    rnn_hf("card", "saved", "--license", "mit")
+    card = (tmp_path / "saved/README.md").read_text()
+    assert "license: mit" in card and "A single-layer LSTM language model: " in card
+    packed = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site/rnn_hf").rglob("*")}
+    assert "rnn_hf/_model_cards/template.md" in packed
+    assert not [path for path in packed if "test" in path or "hub_server" in path], "test equipment stays at home"

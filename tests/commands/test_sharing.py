@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from rnn_hf.cards import check
 from rnn_hf.models.manifest import MANIFEST
 from rnn_hf.training.checkpoint_files import newest_checkpoint
 
@@ -92,10 +93,16 @@ def test_info_prints_the_features_of_a_model_that_has_them(workplace, rnn_hf, mo
 
 def test_convert_gives_the_best_weights_that_the_checkpoint_knows(workplace, rnn_hf, tmp_path):
     newest, exported = newest_checkpoint(workplace / "runs/classifier/checkpoints"), workplace / "runs/classifier/model"
-    best = torch.load(newest, weights_only=True)["callbacks"]["BestWeights"]["best"]
+    checkpoint = torch.load(newest, weights_only=True)
+    best, last = checkpoint["callbacks"]["BestWeights"]["best"], checkpoint["global_step"]
+    assert best["step"] < last
     for target, source in ((tmp_path / "of_run", "runs/classifier"), (tmp_path / "of_file", newest)):
         code, out, err = rnn_hf("convert", source, target)
         assert (code, out) == (0, f"wrote {target}: the best weights, of step {best['step']}\n"), err
+        assert err.startswith(f"those of step {last} were not evaluated by then\n")
+        assert ("the run is finished: the best weights of all are in runs/classifier/model" in err) == (
+            source != newest
+        )
         weights = load_file(target / "model.safetensors")
         assert all(torch.equal(weights[key], tensor) for key, tensor in best["weights"].items())
         for name in ("config.json", "tokenizer.json", "recipe.yaml"):
@@ -104,6 +111,7 @@ def test_convert_gives_the_best_weights_that_the_checkpoint_knows(workplace, rnn
         assert {"task", "data", "seed", "versions", "monitor"} <= {k for k in made if made[k] == run.get(k)}
         assert (made["best_step"], made["metrics"]) == (best["step"], best["metrics"])
         AutoModelForSequenceClassification.from_pretrained(target)
+        assert check((target / "README.md").read_text()) == []
     assert "is there already" in rnn_hf("convert", "runs/classifier", target)[2]
     assert "holds no complete checkpoint" in rnn_hf("convert", "reviews", tmp_path / "new")[2]
     assert "no checkpoint 'nothing.ckpt'" in rnn_hf("convert", "nothing.ckpt", tmp_path / "new")[2]

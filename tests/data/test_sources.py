@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from rnn_hf.data.readers import Rows
-from rnn_hf.data.sources import KNOWN, find_data_set, load_rows, load_source, md5, rows_md5
+from rnn_hf.data.sources import KNOWN, find_data_set, load_rows, load_source, rows_md5
+from rnn_hf.files import md5
 
 BENCHMARKS = Path(os.environ.get("RNN_HF_DATA", "/nowhere"))
 needs_benchmarks = pytest.mark.skipif(

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+import transformers.utils.hub
 from huggingface_hub import constants
 
 from rnn_hf import RnnConfig, RnnForSequenceClassification, train_word_tokenizer
@@ -18,6 +19,7 @@ def server(monkeypatch, tmp_path):
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         files = constants.HUGGINGFACE_CO_URL_TEMPLATE.split("/{repo_id}")[1]
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{running.url}/{{repo_id}}{files}")
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)  # keeps the Hub that it was made for
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # all other tests run without a network
         monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 from huggingface_hub.errors import HFValidationError
+from transformers import AutoModelForSequenceClassification
 
 from rnn_hf import RnnConfig, RnnForSequenceClassification
 from rnn_hf.hub.retries import PushError
@@ -73,9 +74,22 @@ def test_revision_tag_and_pull_request(push, folder, server):
     assert len(server.hub.model("stranger/net").commits) == 2
 
 
-def test_what_was_not_changed_is_not_committed_again(push, server):
-    first, second = push(), push()
+def test_what_was_not_changed_is_not_committed_again(push, server, said):
+    first = push()
+    assert "no commit was made" not in "".join(said)
+    second = push()
     assert first == second and len(server.hub.model("me/net").commits) == 2
+    assert said[-2:] == ["all of this is there already: no commit was made", first]
+    assert push(create_pr=True) == first and not server.hub.model("me/net").listed("refs/pr/")
+    assert push(tag="v1") == first and server.hub.model("me/net").at("v1") is server.hub.model("me/net").at("main")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-x", "a..b", "a^", "a:b", "a.", "a.lock", "/a", "a//b", "a\n"])
+def test_names_that_git_would_refuse(name, push, server):
+    for what in ("tag", "revision"):
+        with pytest.raises(ValueError, match=rf"{what} must be a name for git, of"):
+            push(**{what: name})
+    assert server.hub.requests == []
 
 
 def test_files_of_the_version_before_do_not_stay(push, folder, server):
@@ -142,6 +156,10 @@ def test_a_licence_is_required_and_known(push, server, tmp_path):
     assert server.hub.repositories == {}
     text = tmp_path / "LICENSE"
     text.write_text("Do as you like.")
+    for taken in ("config.json", "README.md"):
+        (tmp_path / taken).write_text("{}")
+        with pytest.raises(ValueError, match=f"would take the place of the model's {taken}: rename it"):
+            push(license="other", license_name="mine", license_link=str(tmp_path / taken))
     push(license="other", license_name="mine", license_link=str(text))
     repository = server.hub.model("me/net")
     assert repository.files["LICENSE"] == b"Do as you like."
@@ -303,3 +321,21 @@ def test_push_to_hub_of_a_model_in_memory(server, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "rnn_hf.hub.model", None)
     with pytest.raises(ImportError, match="pip install rnn-hf"):
         model.push_to_hub("me/net")
+
+
+def test_push_to_hub_of_a_model_from_the_hub(server, folder, push):
+    """Its tokenizer, card and metrics are brought along, from the commit that it was loaded at."""
+    (folder / "metrics.json").write_text('{"metrics": {"test/accuracy": 0.75}}')
+    push(tag="v1")
+    server.hub.commit(server.hub.model("me/net"), {"metrics.json": b"{}"})
+    model = RnnForSequenceClassification.from_pretrained("me/net", revision="v1")
+    assert model.hub_commit == server.hub.model("me/net").at("v1").oid
+    assert AutoModelForSequenceClassification.from_pretrained("me/net", revision="v1").hub_commit == model.hub_commit
+    assert RnnForSequenceClassification.from_pretrained(folder).hub_commit is None
+    model.push_to_hub("me/copy")
+    ours, copied = server.hub.model("me/net").at("v1").files, server.hub.model("me/copy").files
+    for name in ("model.safetensors", "tokenizer.json", "metrics.json", "modeling_rnn.py"):
+        assert copied[name] == ours[name].data
+    assert (
+        metadata(server.hub.model("me/copy")).license == "mit" and b'from_pretrained("me/copy")' in copied["README.md"]
+    )
