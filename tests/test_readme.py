@@ -29,7 +29,7 @@ def workplace(tmp_path_factory):
     for name, model in {"language_model": lm, "sentiment": classifier}.items():
         model.save_pretrained(folder / "runs" / "quickstart" / name / "model")
         tokenizer.save_pretrained(folder / "runs" / "quickstart" / name / "model")
-    rows = "".join(f"{text},{label}\n" for text, label in REVIEWS * 10)
+    rows = "".join(f"{text} {i},{label}\n" for i in range(10) for text, label in REVIEWS)
     for name in ("reviews.csv", "new_reviews.csv"):
         (folder / name).write_text("text,label\n" + rows)
     return folder
@@ -70,4 +70,4 @@ def test_shell_blocks(workplace):
         if "--json" in arguments:
             assert json.loads(output)["rows"] == 30
         verbs.add(arguments[0])
-    assert verbs == {"generate", "score", "predict", "evaluate", "fit"}
+    assert verbs == {"generate", "score", "predict", "evaluate", "fit", "finetune"}

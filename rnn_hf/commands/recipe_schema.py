@@ -119,7 +119,8 @@ def _type_schema(hint: Any) -> dict[str, Any]:
         schemas = [_type_schema(argument) for argument in arguments]
         if {} in schemas:
             return {}
-        names = [schema["type"] for schema in schemas if set(schema) == {"type"}]
+        # Python takes `int | float` for the `float | int` that it saw before
+        names = sorted(schema["type"] for schema in schemas if set(schema) == {"type"})
         others = [schema for schema in schemas if set(schema) != {"type"}]
         if not others:
             return {"type": names}

@@ -46,7 +46,9 @@ def settings(recipe: dict[str, Any], defaults: dict[str, Any], config: PreTraine
         recipe: as the parser dumps it; `defaults` too.
         config: the model's; what a new model of its family has by itself is a default as well.
     """
-    usual = dict(_flat(defaults)) | {"data.tokenizer.kind": "word", "model.config.model_type": "rnn"}
+    usual = dict(_flat(defaults)) | {
+        "data.tokenizer.kind": "word", "data.direction": "forward", "model.config.model_type": "rnn"
+    }  # fmt: skip
     if not recipe["model"].get("pretrained"):
         usual |= {f"model.config.{name}": value for name, value in type(config)().to_dict().items()
                   if name != "model_type"}  # fmt: skip

@@ -163,7 +163,8 @@ def test_mean_logits_have_the_mean_of_the_probabilities(several):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["predict", "runs/classifier", "x", "--average", "runs/lm"], "'runs/lm' holds a language model, not a text classifier"),
+    (["predict", "runs/classifier", "x", "--average", "runs/lm"],
+     "'runs/lm' holds a language model, not a text classifier"),
     (["predict", "runs/classifier", "good", "--average", "runs/classifier"], "got 'runs/classifier' twice"),
     (["predict", "runs/classifier", "good", "--average", "runs/clasifier"], "(did you mean 'runs/classifier'?)"),
     (["predict", "runs/classifier", "--average", "runs/from_end", "good"], "(texts stand before --average)"),
